@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package source
+
+import (
+	"bytes"
+
+	"github.com/umbra-mesh/umbra/internal/controlplane/mesh"
+)
+
+// Keep remembers the last good version of every resource, so that a bad one does not take the good ones with it. The
+// zero value remembers nothing. It is not safe for use from two goroutines.
+type Keep struct {
+	good  map[Key]*Resource
+	order []Key // of good, as it was accepted
+}
+
+// Settled is the outcome of Keep.Settle.
+type Settled struct {
+	Resources []*Resource    // what to serve
+	Problems  []mesh.Problem // of the input, and of what replaced its bad parts if that is wrong too
+	Refused   []mesh.Ref     // resources of the input that are not served as written
+}
+
+// Settle finds what to serve of a new reading. check gives the problems of a list of resources; a resource with an
+// Error is replaced by its last good version or, failing that, left out, until nothing is refused. loading is what Load
+// said. Nothing is remembered until Accept.
+func (k *Keep) Settle(s Set, loading []mesh.Problem, check func([]*Resource) []mesh.Problem) Settled {
+	refused := map[*Resource]bool{}
+	mark := func(list []*Resource, problems []mesh.Problem) bool {
+		bad := map[mesh.Ref]bool{}
+		for _, p := range problems {
+			if p.Severity == mesh.Error {
+				bad[p.Resource] = true
+			}
+		}
+		marked := false
+		for _, r := range list {
+			if bad[r.Ref()] && !refused[r] {
+				refused[r], marked = true, true
+			}
+		}
+		return marked
+	}
+	out := Settled{Problems: append(append([]mesh.Problem{}, loading...), check(s.Resources)...)}
+	if !mark(s.Resources, out.Problems) && len(s.Broken) == 0 {
+		out.Resources = s.Resources
+		return out
+	}
+	known := map[mesh.Problem]bool{}
+	for _, p := range out.Problems {
+		known[p] = true
+	}
+	// Each round refuses at least one more resource, or is the last.
+	for {
+		out.Resources = k.effective(s, refused)
+		problems := check(out.Resources)
+		for _, p := range problems {
+			if p.Severity >= mesh.Unresolved && !known[p] {
+				known[p] = true
+				out.Problems = append(out.Problems, p)
+			}
+		}
+		if !mark(out.Resources, problems) {
+			break
+		}
+	}
+	for _, r := range s.Resources {
+		if refused[r] {
+			out.Refused = append(out.Refused, r.Ref())
+		}
+	}
+	return out
+}
+
+// effective is the set to serve: new resources, last good ones for those that are refused, all of a broken file's.
+func (k *Keep) effective(s Set, refused map[*Resource]bool) []*Resource {
+	var out []*Resource
+	have := map[Key]bool{}
+	for _, r := range s.Resources {
+		key := r.Key()
+		if s.Broken[r.File] {
+			continue
+		}
+		have[key] = true
+		if refused[r] {
+			r = k.good[key]
+		}
+		if r != nil && !refused[r] {
+			out = append(out, r)
+		}
+	}
+	for _, key := range k.order {
+		if r := k.good[key]; s.Broken[r.File] && !have[key] && !refused[r] {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// Accept remembers what is served from now on.
+func (k *Keep) Accept(resources []*Resource) {
+	good := make(map[Key]*Resource, len(resources))
+	k.order = k.order[:0]
+	for _, r := range resources {
+		key := r.Key()
+		good[key] = r
+		k.order = append(k.order, key)
+	}
+	k.good = good
+}
+
+// Changed lists the keys that differ in content between what was accepted last and resources: for the log line of a
+// reload.
+func (k *Keep) Changed(resources []*Resource) []Key {
+	var keys []Key
+	left := make(map[Key]bool, len(k.good))
+	for key := range k.good {
+		left[key] = true
+	}
+	for _, r := range resources {
+		key := r.Key()
+		if old := k.good[key]; old == nil || !bytes.Equal(old.JSON, r.JSON) {
+			keys = append(keys, key)
+		}
+		delete(left, key)
+	}
+	for _, key := range k.order {
+		if left[key] {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package source
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/umbra-mesh/umbra/internal/controlplane/mesh"
+)
+
+// scan turns documents into a Set.
+type scan struct {
+	namespace string
+	seen      map[Key]*Resource
+	set       Set
+	problems  []mesh.Problem
+}
+
+// broken says that the file cannot be told apart into resources.
+func (s *scan) broken(path string, line int, message, fix string) {
+	s.set.Broken[path] = true
+	s.problems = append(s.problems, mesh.Problem{
+		Severity: mesh.Error, Resource: mesh.Ref{File: path, Line: max(line, 1)}, Line: line, Message: message, Fix: fix,
+	})
+}
+
+func (s *scan) file(path string, data []byte) {
+	docs, err := parse(data)
+	for _, d := range docs {
+		p := &plainer{}
+		n, err := p.plain(d, 0, false)
+		if err != nil {
+			s.syntax(path, err)
+			return
+		}
+		s.document(path, n, p.problems, listOf{}, 0)
+		for _, b := range p.problems {
+			if !b.said {
+				s.broken(path, b.line, b.message, b.fix)
+			}
+		}
+	}
+	if err != nil {
+		s.syntax(path, err)
+	}
+}
+
+func (s *scan) syntax(path string, err error) {
+	line := 0
+	if e, ok := errors.AsType[*syntaxError](err); ok {
+		line = e.line
+	}
+	s.broken(path, line, "cannot be read as YAML: "+err.Error(), "correct the syntax; the file's resources are not read")
+}
+
+// listOf is the list a document came in: typed lists leave out the kind of their items.
+type listOf struct{ apiVersion, kind string }
+
+func (s *scan) document(path string, n *yaml.Node, bad []treeProblem, in listOf, depth int) {
+	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
+		return
+	}
+	if n.Kind != yaml.MappingNode {
+		s.broken(path, n.Line, "not a resource", "write a mapping with apiVersion, kind and metadata")
+		return
+	}
+	apiVersion, kind := text(child(n, "apiVersion")), text(child(n, "kind"))
+	if in.kind != "" && kind == "" {
+		apiVersion, kind = in.apiVersion, in.kind
+	}
+	if items := child(n, "items"); kind == "List" || strings.HasSuffix(kind, "List") && items != nil {
+		s.list(path, n, items, bad, listOf{apiVersion, strings.TrimSuffix(kind, "List")}, depth)
+		return
+	}
+	meta := child(n, "metadata")
+	r := &Resource{
+		APIVersion: apiVersion, Kind: kind, Node: n, File: path, Line: n.Line,
+		Name: text(child(meta, "name")), Namespace: text(child(meta, "namespace")),
+	}
+	for _, need := range []struct{ field, value string }{
+		{"apiVersion", apiVersion}, {"kind", kind}, {"metadata.name", r.Name},
+	} {
+		if need.value == "" {
+			s.broken(path, n.Line, need.field+" is missing", "every resource needs apiVersion, kind and metadata.name")
+			return
+		}
+	}
+	if r.Namespace == "" {
+		r.Namespace = s.namespace
+	}
+	s.metadata(r, meta)
+	for i := range bad {
+		if b := &bad[i]; !b.said && b.within(n) {
+			b.said = true
+			s.problem(r, b.line, "", b.message, b.fix)
+		}
+	}
+	r.JSON = appendJSON(nil, n)
+	if first, ok := s.seen[r.Key()]; ok {
+		s.problem(r, r.Line, "metadata.name",
+			fmt.Sprintf("there are two: the first is at %s:%d", first.File, first.Line), "remove one; the first is used")
+		return
+	}
+	s.seen[r.Key()] = r
+	s.set.Resources = append(s.set.Resources, r)
+}
+
+func (s *scan) list(path string, n, items *yaml.Node, bad []treeProblem, in listOf, depth int) {
+	switch {
+	case items == nil || items.Kind == yaml.ScalarNode && items.Tag == "!!null":
+		return
+	case items.Kind != yaml.SequenceNode:
+		s.broken(path, n.Line, "items is not a list", "write the items as a list")
+		return
+	case depth > 3:
+		s.broken(path, n.Line, "lists are nested deeper than 3 levels", "write the items one level up")
+		return
+	}
+	for _, item := range items.Content {
+		s.document(path, item, bad, in, depth+1)
+	}
+}
+
+func (s *scan) problem(r *Resource, line int, field, message, fix string) {
+	s.problems = append(s.problems, mesh.Problem{
+		Severity: mesh.Error, Resource: r.Ref(), Line: line, Field: field, Message: message, Fix: fix,
+	})
+}
+
+// metadata reads what every kind has.
+func (s *scan) metadata(r *Resource, meta *yaml.Node) {
+	r.Labels = s.stringMap(r, child(meta, "labels"), "metadata.labels")
+	r.Annotations = s.stringMap(r, child(meta, "annotations"), "metadata.annotations")
+	created := child(meta, "creationTimestamp")
+	if v := text(created); v != "" {
+		var err error
+		if r.Created, err = time.Parse(time.RFC3339, v); err != nil {
+			s.problem(r, created.Line, "metadata.creationTimestamp", fmt.Sprintf("%q is no RFC 3339 time", v),
+				"write it as 2006-01-02T15:04:05Z, or leave it out")
+		}
+	}
+}
+
+func (s *scan) stringMap(r *Resource, n *yaml.Node, field string) map[string]string {
+	if n == nil || n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
+		return nil
+	}
+	if n.Kind != yaml.MappingNode {
+		s.problem(r, n.Line, field, "is not a mapping", "write key: value pairs")
+		return nil
+	}
+	m := make(map[string]string, len(n.Content)/2)
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k, v := n.Content[i], n.Content[i+1]
+		if v.Kind != yaml.ScalarNode || v.Tag != "!!str" && v.Tag != "!!null" {
+			s.problem(r, v.Line, fmt.Sprintf("%s[%s]", field, k.Value), "is not a string", "put the value in quotes")
+			continue
+		}
+		m[k.Value] = text(v)
+	}
+	return m
+}
+
+// child is the value of a key of a mapping, or nil.
+func child(n *yaml.Node, key string) *yaml.Node {
+	if n == nil || n.Kind != yaml.MappingNode {
+		return nil
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == key {
+			return n.Content[i+1]
+		}
+	}
+	return nil
+}
+
+// text is the value of a scalar that is not null, else "".
+func text(n *yaml.Node) string {
+	if n == nil || n.Kind != yaml.ScalarNode || n.Tag == "!!null" {
+		return ""
+	}
+	return n.Value
+}
+
+// within tells whether the problem is about n or something in it.
+func (b treeProblem) within(n *yaml.Node) bool {
+	return n == b.in || slices.ContainsFunc(n.Content, b.within)
+}

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package source
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"github.com/umbra-mesh/umbra/internal/controlplane/mesh"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// write puts files, given as name and content in turn, into a new folder.
+func write(t *testing.T, files ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for i := 0; i < len(files); i += 2 {
+		put(t, filepath.Join(dir, files[i]), files[i+1])
+	}
+	return dir
+}
+
+func put(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func object(name string) string {
+	return fmt.Sprintf("apiVersion: v1\nkind: Service\nmetadata: {name: %s}\n", name)
+}
+
+func load(t *testing.T, opts Options, inputs ...string) (Set, []mesh.Problem) {
+	t.Helper()
+	set, problems, err := Load(inputs, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set, problems
+}
+
+func loadString(t *testing.T, in string) (Set, []mesh.Problem) {
+	t.Helper()
+	return load(t, Options{Stdin: strings.NewReader(in)}, "-")
+}
+
+func names(resources []*Resource) string {
+	var s []string
+	for _, r := range resources {
+		s = append(s, r.Name)
+	}
+	return strings.Join(s, " ")
+}
+
+func wantProblems(t *testing.T, problems []mesh.Problem, want ...string) {
+	t.Helper()
+	var got []string
+	for _, p := range problems {
+		got = append(got, p.String())
+	}
+	if diff := cmp.Diff(strings.Join(want, "\n"), strings.Join(got, "\n")); diff != "" {
+		t.Errorf("problems (-want +got):\n%s", diff)
+	}
+}
+
+func TestAFolderIsReadByNameAndWithoutItsSubfolders(t *testing.T) {
+	dir := write(t, "b.yml", object("b"), "a.yaml", object("a1")+"---\n"+object("a2"), "c.json",
+		`{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "c"}}`, "notes.txt", "not: [yaml", "sub/d.yaml",
+		object("d"), ".hidden.yaml", "{", "..data/a.yaml", object("a1"))
+	set, problems := load(t, Options{}, dir)
+	wantProblems(t, problems)
+	if got := names(set.Resources); got != "a1 a2 b c" {
+		t.Errorf("resources %s", got)
+	}
+	set, _ = load(t, Options{Recursive: true}, dir)
+	if got := names(set.Resources); got != "a1 a2 b c d" {
+		t.Errorf("recursive: resources %s", got)
+	}
+	set, problems = load(t, Options{}, filepath.Join(dir, "b.yml"), dir, dir)
+	wantProblems(t, problems)
+	if got := names(set.Resources); got != "b a1 a2 c" {
+		t.Errorf("a file named twice: resources %s", got)
+	}
+}
+
+func TestAResourceKnowsWhereItStandsAndWhatItIs(t *testing.T) {
+	set, problems := load(t, Options{Namespace: "apps", Stdin: strings.NewReader(`# comment
+---
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata:
+  name: gw
+  creationTimestamp: 2024-05-06T07:08:09Z
+  labels: {a: "1"}
+  annotations: {b: c}
+spec:
+  servers: []
+`)}, "-")
+	wantProblems(t, problems)
+	r := set.Resources[0]
+	if want := (mesh.Ref{Kind: "Gateway", Namespace: "apps", Name: "gw", File: "-", Line: 4}); r.Ref() != want {
+		t.Errorf("ref %+v, want %+v", r.Ref(), want)
+	}
+	if want := (Key{"networking.istio.io", "Gateway", "apps", "gw"}); r.Key() != want {
+		t.Errorf("key %+v, want %+v", r.Key(), want)
+	}
+	if !r.Created.Equal(time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)) || r.Labels["a"] != "1" || r.Annotations["b"] != "c" {
+		t.Errorf("created %v, labels %v, annotations %v", r.Created, r.Labels, r.Annotations)
+	}
+	want := `{"apiVersion":"networking.istio.io/v1","kind":"Gateway","metadata":{"name":"gw",` +
+		`"creationTimestamp":"2024-05-06T07:08:09Z","labels":{"a":"1"},"annotations":{"b":"c"}},"spec":{"servers":[]}}`
+	if string(r.JSON) != want {
+		t.Errorf("JSON %s\nwant %s", r.JSON, want)
+	}
+}
+
+func TestListsAreReadItemByItem(t *testing.T) {
+	set, problems := loadString(t, `apiVersion: v1
+kind: List
+items:
+- apiVersion: v1
+  kind: Service
+  metadata: {name: a}
+- {apiVersion: networking.istio.io/v1, kind: GatewayList, items: [{metadata: {name: b}}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualServiceList
+metadata: {resourceVersion: "1"}
+items:
+- metadata: {name: c, namespace: n}
+---
+{apiVersion: v1, kind: List, items: null}
+---
+apiVersion: example.com/v1
+kind: AllowList
+metadata: {name: d}
+spec: {}
+`)
+	wantProblems(t, problems)
+	var got []string
+	for _, r := range set.Resources {
+		got = append(got, fmt.Sprintf("%s %s line %d", r.APIVersion, r.Ref(), r.Line))
+	}
+	want := []string{
+		"v1 Service default/a line 4", "networking.istio.io/v1 Gateway default/b line 7",
+		"networking.istio.io/v1 VirtualService n/c line 13", "example.com/v1 AllowList default/d line 17",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("resources (-want +got):\n%s", diff)
+	}
+}
+
+func TestASyntaxErrorBreaksItsFileOnly(t *testing.T) {
+	dir := write(t, "a.yaml", object("a"), "b.yaml", object("b")+"---\nspec:\n  x: [1, 2\n", "c.yaml", object("c"))
+	set, problems := load(t, Options{}, dir)
+	b := filepath.Join(dir, "b.yaml")
+	wantProblems(t, problems, b+":5: error: cannot be read as YAML: did not find expected ',' or ']'; "+
+		"correct the syntax; the file's resources are not read")
+	if got := names(set.Resources); got != "a b c" || !set.Broken[b] || len(set.Broken) != 1 {
+		t.Errorf("resources %s, broken %v", got, set.Broken)
+	}
+}
+
+func TestADocumentThatIsNoResourceBreaksItsFile(t *testing.T) {
+	f := func(in, want string) {
+		t.Helper()
+		set, problems := loadString(t, in)
+		if len(problems) != 1 || !strings.HasPrefix(problems[0].String(), "-:"+want) || !set.Broken["-"] {
+			t.Errorf("%q: problems %v, broken %v, want %s", in, problems, set.Broken, want)
+		}
+	}
+	f("just text", "1: error: not a resource")
+	f("- a", "1: error: not a resource")
+	f("# x\nkind: A\nmetadata: {name: a}", "2: error: apiVersion is missing")
+	f("apiVersion: v1\nmetadata: {name: a}", "1: error: kind is missing")
+	f("apiVersion: v1\nkind: A", "1: error: metadata.name is missing")
+	f("apiVersion: v1\nkind: A\nmetadata: {name: [a]}", "1: error: metadata.name is missing")
+	f("apiVersion: v1\nkind: List\nitems: {}", "1: error: items is not a list")
+	f("apiVersion: v1\nkind: List\nkind: List\nitems: []", `3: error: key "kind" is there twice`)
+	f("a: \"\xff\"", "1: error: cannot be read as YAML")
+}
+
+func TestTwoResourcesOfOneNameAreAProblemNamingBoth(t *testing.T) {
+	dir := write(t, "a.yaml", object("x"), "b.yaml", "\n"+object("y")+"---\n"+object("x"))
+	set, problems := load(t, Options{}, dir)
+	a, b := filepath.Join(dir, "a.yaml"), filepath.Join(dir, "b.yaml")
+	wantProblems(t, problems, b+":6: error: Service default/x: metadata.name: there are two: the first is at "+a+":1; "+
+		"remove one; the first is used")
+	if got := names(set.Resources); got != "x y" || set.Resources[0].File != a {
+		t.Errorf("resources %s", got)
+	}
+}
+
+func TestTheSameNameInAnotherGroupIsAnotherResource(t *testing.T) {
+	_, problems := loadString(t, "{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: a}}\n---\n"+
+		"{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {name: a}}")
+	wantProblems(t, problems)
+	_, problems = loadString(t, "{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: a}}\n---\n"+
+		"{apiVersion: networking.istio.io/v1beta1, kind: Gateway, metadata: {name: a}}")
+	if len(problems) != 1 {
+		t.Errorf("two versions of one resource: problems %v", problems)
+	}
+}
+
+func TestInputThatCannotBeReadIsAnError(t *testing.T) {
+	f := func(want string, inputs ...string) {
+		t.Helper()
+		_, _, err := Load(inputs, Options{})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("inputs %q: error %v, want %s", inputs, err, want)
+		}
+	}
+	f("no input")
+	f("no such file or directory", filepath.Join(t.TempDir(), "gone.yaml"))
+	f("no .yaml, .yml or .json file in folder", t.TempDir())
+	f("no standard input", "-")
+	dangling := t.TempDir()
+	if err := os.Symlink("nowhere", filepath.Join(dangling, "a.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	f("no such file or directory", dangling)
+}
+
+func TestAFileOverTheBoundIsAnError(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "big.yaml")
+	put(t, path, "a: b\n")
+	if err := os.Truncate(path, MaxFileBytes+1); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Load([]string{path}, Options{}); err == nil || !strings.Contains(err.Error(), "larger than 64 MiB") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestStandardInputIsReadOnceAndRemembered(t *testing.T) {
+	dir := write(t, "a.yaml", object("a"))
+	l := New([]string{dir, "-"}, Options{Stdin: strings.NewReader(object("b"))})
+	for range 2 {
+		set, _, err := l.Load()
+		if got := names(set.Resources); err != nil || got != "a b" {
+			t.Errorf("resources %s, error %v", got, err)
+		}
+	}
+}
+
+func TestMetadataOfTheWrongTypeIsAProblem(t *testing.T) {
+	set, problems := loadString(t, `apiVersion: v1
+kind: Service
+metadata:
+  name: a
+  creationTimestamp: yesterday
+  labels: {version: 1, x: null}
+  annotations: [a]
+`)
+	wantProblems(t, problems,
+		"-:6: error: Service default/a: metadata.labels[version]: is not a string; put the value in quotes",
+		"-:7: error: Service default/a: metadata.annotations: is not a mapping; write key: value pairs",
+		`-:5: error: Service default/a: metadata.creationTimestamp: "yesterday" is no RFC 3339 time; `+
+			"write it as 2006-01-02T15:04:05Z, or leave it out")
+	if want := map[string]string{"x": ""}; !cmp.Equal(set.Resources[0].Labels, want) {
+		t.Errorf("labels %v, want %v", set.Resources[0].Labels, want)
+	}
+}
+
+func TestChangedListsWhatIsOtherThanBefore(t *testing.T) {
+	var k Keep
+	first, _ := loadString(t, object("a")+"---\n"+object("b")+"---\n"+object("c"))
+	if got := len(k.Changed(first.Resources)); got != 3 {
+		t.Errorf("at first %d changed", got)
+	}
+	k.Accept(first.Resources)
+	second, _ := loadString(t, object("a")+"---\n"+object("b")+"spec: {}\n---\n"+object("d"))
+	var got []string
+	for _, key := range k.Changed(second.Resources) {
+		got = append(got, key.Name)
+	}
+	if want := []string{"b", "d", "c"}; !slices.Equal(got, want) {
+		t.Errorf("changed %v, want %v", got, want)
+	}
+}

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package source
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strconv"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// syntaxError is a document that cannot be read. Line is 0 if the parser did not say.
+type syntaxError struct {
+	line    int
+	message string
+}
+
+func (e *syntaxError) Error() string { return e.message }
+
+var yamlLine = regexp.MustCompile(`^yaml: line ([0-9]+): (.*)$`)
+
+// parse is the documents of a file, and the error that ended it early. JSON is tried first where the file may be JSON:
+// its escapes for characters outside the basic plane are no YAML.
+func parse(data []byte) ([]*yaml.Node, error) {
+	if start := bytes.TrimLeft(data, " \t\r\n"); len(start) > 0 && start[0] == '{' {
+		if docs, err := parseJSON(data); err == nil {
+			return docs, nil
+		}
+	}
+	var docs []*yaml.Node
+	for d := yaml.NewDecoder(bytes.NewReader(data)); ; {
+		var n yaml.Node
+		err := d.Decode(&n)
+		if errors.Is(err, io.EOF) {
+			return docs, nil
+		}
+		if err != nil {
+			return docs, yamlError(err)
+		}
+		if n.Kind == yaml.DocumentNode && len(n.Content) == 1 {
+			docs = append(docs, n.Content[0])
+		}
+	}
+}
+
+func yamlError(err error) error {
+	e := &syntaxError{message: err.Error()}
+	if m := yamlLine.FindStringSubmatch(e.message); m != nil {
+		e.line, _ = strconv.Atoi(m[1])
+		e.message = m[2]
+	}
+	return e
+}
+
+// plainer makes a document plain: aliases and merge keys are written out, and everything is within the bounds.
+type plainer struct {
+	aliased  int // nodes made under an alias so far
+	problems []treeProblem
+}
+
+// treeProblem is something wrong with a tree that can still be walked.
+type treeProblem struct {
+	in      *yaml.Node // the plain node it is about
+	said    bool       // a resource was found that it is in
+	line    int
+	message string
+	fix     string
+}
+
+var (
+	errDepth = fmt.Errorf("nested deeper than %d levels", MaxDepth)
+	errAlias = fmt.Errorf("aliases expand to more than %d nodes", MaxAliasNodes)
+)
+
+// maxTreeProblems is of one document: more of them say nothing new.
+const maxTreeProblems = 100
+
+// problem is said once, where the node stands, and not again for each alias of it.
+func (p *plainer) problem(aliased bool, in *yaml.Node, line int, message, fix string) {
+	if !aliased && len(p.problems) < maxTreeProblems {
+		p.problems = append(p.problems, treeProblem{in: in, line: line, message: message, fix: fix})
+	}
+}
+
+func (p *plainer) plain(n *yaml.Node, depth int, aliased bool) (*yaml.Node, error) {
+	if depth > MaxDepth {
+		return nil, &syntaxError{n.Line, errDepth.Error()}
+	}
+	if aliased {
+		if p.aliased++; p.aliased > MaxAliasNodes {
+			return nil, &syntaxError{n.Line, errAlias.Error()}
+		}
+	}
+	switch n.Kind {
+	case yaml.AliasNode:
+		return p.plain(n.Alias, depth+1, true)
+	case yaml.SequenceNode:
+		out := &yaml.Node{Kind: n.Kind, Tag: "!!seq", Line: n.Line, Column: n.Column}
+		for _, c := range n.Content {
+			c, err := p.plain(c, depth+1, aliased)
+			if err != nil {
+				return nil, err
+			}
+			out.Content = append(out.Content, c)
+		}
+		return out, nil
+	case yaml.MappingNode:
+		out := &yaml.Node{Kind: n.Kind, Tag: "!!map", Line: n.Line, Column: n.Column}
+		return out, p.mapping(out, n, depth, aliased)
+	default:
+		return p.scalar(n, aliased)
+	}
+}
+
+func (p *plainer) mapping(out, n *yaml.Node, depth int, aliased bool) error {
+	at := make(map[string]int, len(n.Content)/2)
+	var merges []*yaml.Node
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k, v := n.Content[i], n.Content[i+1]
+		if k.ShortTag() == "!!merge" {
+			merges = append(merges, v)
+			continue
+		}
+		key := k
+		if k.Kind == yaml.AliasNode {
+			key = k.Alias
+		}
+		if key.Kind != yaml.ScalarNode {
+			p.problem(aliased, out, k.Line, "a key must be a string", "write a plain key")
+			continue
+		}
+		if _, ok := at[key.Value]; ok {
+			p.problem(aliased, out, k.Line, fmt.Sprintf("key %q is there twice", key.Value), "keep one of them")
+			continue
+		}
+		value, err := p.plain(v, depth+1, aliased)
+		if err != nil {
+			return err
+		}
+		at[key.Value] = len(out.Content)
+		out.Content = append(out.Content, keyNode(key.Value, k), value)
+	}
+	for _, m := range merges {
+		if err := p.merge(out, at, m, depth, aliased); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// merge adds the keys of a "<<" value that are not there yet.
+func (p *plainer) merge(out *yaml.Node, at map[string]int, v *yaml.Node, depth int, aliased bool) error {
+	from, err := p.plain(v, depth+1, aliased)
+	if err != nil {
+		return err
+	}
+	list := []*yaml.Node{from}
+	if from.Kind == yaml.SequenceNode {
+		list = from.Content
+	}
+	for _, m := range list {
+		if m.Kind != yaml.MappingNode {
+			p.problem(aliased, out, v.Line, "<< must name a mapping", "alias a mapping")
+			continue
+		}
+		for i := 0; i+1 < len(m.Content); i += 2 {
+			if k := m.Content[i]; !has(at, k.Value) {
+				at[k.Value] = len(out.Content)
+				out.Content = append(out.Content, k, m.Content[i+1])
+			}
+		}
+	}
+	return nil
+}
+
+func has(m map[string]int, k string) bool {
+	_, ok := m[k]
+	return ok
+}
+
+func keyNode(name string, at *yaml.Node) *yaml.Node {
+	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: name, Line: at.Line, Column: at.Column}
+}
+
+// scalar resolves a scalar's type once: !!str, !!int, !!float, !!bool or !!null, with a value that is JSON's.
+func (p *plainer) scalar(n *yaml.Node, aliased bool) (*yaml.Node, error) {
+	out := &yaml.Node{Kind: yaml.ScalarNode, Tag: n.ShortTag(), Value: n.Value, Line: n.Line, Column: n.Column}
+	plainStyle := n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle) == 0
+	switch out.Tag {
+	case "!!null":
+		out.Value = "null"
+	case "!!bool", "!!int", "!!float":
+		var v any
+		if err := n.Decode(&v); err != nil {
+			return nil, yamlError(err)
+		}
+		text, err := json.Marshal(v)
+		if err != nil { // .inf and .nan are no JSON
+			out.Tag = "!!str"
+			break
+		}
+		out.Value = string(text)
+	case "!!str":
+		// Kubernetes reads YAML 1.1, where these are booleans, and so a type error for a string field. The same here:
+		// better than to serve something else than a cluster would.
+		if v, ok := yaml11Bools[n.Value]; ok && plainStyle && n.Style&yaml.TaggedStyle == 0 {
+			out.Tag, out.Value = "!!bool", strconv.FormatBool(v)
+		}
+	case "!!timestamp", "!!binary", "!!merge":
+		out.Tag = "!!str"
+	default:
+		p.problem(aliased, out, n.Line, fmt.Sprintf("tag %s is not known", n.Tag), "remove it")
+		out.Tag = "!!str"
+	}
+	return out, nil
+}
+
+var yaml11Bools = map[string]bool{
+	"yes": true, "Yes": true, "YES": true, "on": true, "On": true, "ON": true,
+	"no": false, "No": false, "NO": false, "off": false, "Off": false, "OFF": false,
+}
