@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package translate
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+	networking "istio.io/api/networking/v1alpha3"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/umbra-mesh/umbra/internal/controlplane/mesh"
+	"github.com/umbra-mesh/umbra/internal/controlplane/source"
+)
+
+const istioGroup = "networking.istio.io"
+
+// kind is one that is translated.
+type kind struct {
+	name     string
+	group    string
+	versions []string
+	spec     func() *shape
+}
+
+var istioVersions = []string{"v1", "v1beta1", "v1alpha3"}
+
+var accepted = []kind{
+	{"Gateway", istioGroup, istioVersions, spec[*networking.Gateway]},
+	{"VirtualService", istioGroup, istioVersions, spec[*networking.VirtualService]},
+	{"DestinationRule", istioGroup, istioVersions, spec[*networking.DestinationRule]},
+	{"ServiceEntry", istioGroup, istioVersions, spec[*networking.ServiceEntry]},
+	{"WorkloadEntry", istioGroup, istioVersions, spec[*networking.WorkloadEntry]},
+	{"Service", "", []string{"v1"}, func() *shape { return goShape(reflect.TypeFor[corev1.ServiceSpec]()) }},
+}
+
+func spec[M interface {
+	protoreflect.ProtoMessage
+	comparable
+}]() *shape {
+	var m M
+	return protoShape(m.ProtoReflect().Descriptor())
+}
+
+// silent kinds say nothing about requests: they pass without a word.
+var silent = []string{"v1/ConfigMap", "v1/Namespace", "v1/ServiceAccount", "apps/v1/Deployment"}
+
+// refusedKinds are not translated and would change who may pass or where a request goes. A name of "*" is every kind of
+// the group.
+var refusedKinds = []struct{ group, name, what string }{
+	{"security.istio.io", "*", mayPass},
+	{"extensions.istio.io", "*", mayPass},
+	{istioGroup, "EnvoyFilter", mayPass},
+	{istioGroup, "Sidecar", goes},
+	{"gateway.networking.k8s.io", "Gateway", goes},
+	{"gateway.networking.k8s.io", "HTTPRoute", goes},
+	{"gateway.networking.k8s.io", "GRPCRoute", goes},
+	{"gateway.networking.k8s.io", "TCPRoute", goes},
+	{"gateway.networking.k8s.io", "TLSRoute", goes},
+	{"gateway.networking.k8s.io", "UDPRoute", goes},
+	{"gateway.networking.k8s.io", "ListenerSet", goes},
+	{"gateway.networking.k8s.io", "BackendTLSPolicy", mayPass},
+	{"networking.k8s.io", "Ingress", goes},
+}
+
+// What a thing that is refused would decide.
+const (
+	mayPass = "who may pass"
+	goes    = "where a request goes"
+)
+
+// classify is the translated kind of a resource, or nil with what there is to say about it.
+func classify(r *source.Resource, opts Options) (*kind, *mesh.Problem) {
+	group, version := "", r.APIVersion
+	if i := strings.IndexByte(r.APIVersion, '/'); i >= 0 {
+		group, version = r.APIVersion[:i], r.APIVersion[i+1:]
+	}
+	p := &mesh.Problem{Severity: mesh.Warning, Resource: r.Ref(), Line: r.Line, Field: "kind"}
+	for i := range accepted {
+		k := &accepted[i]
+		if k.name != r.Kind {
+			continue
+		}
+		near := group != "" && distance(group, k.group) <= 3
+		if group == k.group && slices.Contains(k.versions, version) {
+			return k, nil
+		}
+		if group == k.group || near {
+			p.Severity, p.Field = mesh.Error, "apiVersion"
+			p.Message = fmt.Sprintf("%q is not known for kind %s", r.APIVersion, r.Kind)
+			p.Fix = fmt.Sprintf("did you mean %q?", strings.TrimPrefix(k.group+"/"+k.versions[0], "/"))
+			return nil, p
+		}
+	}
+	if slices.Contains(silent, r.APIVersion+"/"+r.Kind) {
+		return nil, nil
+	}
+	for _, k := range refusedKinds {
+		if k.group == group && (k.name == r.Kind || k.name == "*") {
+			p.Message = fmt.Sprintf("kind %s is not implemented, and it decides %s", r.Kind, k.what)
+			p.Fix = fmt.Sprintf("remove it, or go on without it by --allow-unsupported %s", r.Kind)
+			if !opts.allows(r.Kind) {
+				p.Severity = mesh.Error
+			}
+			return nil, p
+		}
+	}
+	p.Message = fmt.Sprintf("kind %s of %s is not used", r.Kind, r.APIVersion)
+	if group == istioGroup {
+		var names []string
+		for _, k := range accepted {
+			names = append(names, k.name)
+		}
+		p.Fix = suggest(r.Kind, names)
+	}
+	return nil, p
+}

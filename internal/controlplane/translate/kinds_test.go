@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package translate
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/umbra-mesh/umbra/internal/controlplane/mesh"
+)
+
+func TestKindsThatAreNotTranslated(t *testing.T) {
+	f := func(apiVersion, kind string, want ...string) {
+		t.Helper()
+		_, _, problems := translateYAML(t, fmt.Sprintf("{apiVersion: %s, kind: %s, metadata: {name: a}, spec: {x: y}}",
+			apiVersion, kind), Options{})
+		wantProblems(t, problems, want...)
+	}
+	refused := func(apiVersion, kind, what string) {
+		t.Helper()
+		f(apiVersion, kind, fmt.Sprintf("1 error kind: kind %s is not implemented, and it decides %s", kind, what))
+	}
+	refused("security.istio.io/v1", "AuthorizationPolicy", "who may pass")
+	refused("security.istio.io/v1beta1", "RequestAuthentication", "who may pass")
+	refused("security.istio.io/v1", "PeerAuthentication", "who may pass")
+	refused("networking.istio.io/v1alpha3", "EnvoyFilter", "who may pass")
+	refused("extensions.istio.io/v1alpha1", "WasmPlugin", "who may pass")
+	refused("networking.istio.io/v1", "Sidecar", "where a request goes")
+	refused("gateway.networking.k8s.io/v1", "HTTPRoute", "where a request goes")
+	refused("gateway.networking.k8s.io/v1", "Gateway", "where a request goes")
+	refused("networking.k8s.io/v1", "Ingress", "where a request goes")
+
+	f("apps/v1", "Deployment")
+	f("v1", "ServiceAccount")
+	f("v1", "ConfigMap")
+	f("v1", "Namespace")
+
+	f("apps/v1", "StatefulSet", "1 warning kind: kind StatefulSet of apps/v1 is not used")
+	f("networking.istio.io/v1beta1", "ProxyConfig",
+		"1 warning kind: kind ProxyConfig of networking.istio.io/v1beta1 is not used")
+	f("serving.knative.dev/v1", "Service", "1 warning kind: kind Service of serving.knative.dev/v1 is not used")
+	f("networking.istio.io/v2", "Gateway",
+		`1 error apiVersion: "networking.istio.io/v2" is not known for kind Gateway`)
+	f("networking.istoi.io/v1", "VirtualService",
+		`1 error apiVersion: "networking.istoi.io/v1" is not known for kind VirtualService`)
+	f("v2", "Service", `1 error apiVersion: "v2" is not known for kind Service`)
+}
+
+func TestAMisspelledKindSaysWhichIsNear(t *testing.T) {
+	_, _, problems := translateYAML(t,
+		"{apiVersion: networking.istio.io/v1, kind: VirtualSerivce, metadata: {name: a}}", Options{})
+	says(t, problems, mesh.Warning, "kind VirtualSerivce of networking.istio.io/v1 is not used",
+		`did you mean "VirtualService"?`)
+}
+
+func TestAllowedKindsAreWarnedOfAndLeftOut(t *testing.T) {
+	opts := Options{AllowUnsupported: []string{"authorizationpolicy", "VirtualService", "Gateway"}}
+	config, _, problems := translateYAML(t, `apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: a}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: g}
+spec:
+  servers:
+  - {port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}
+  - {port: {number: 443, name: https, protocol: HTTPS}, hosts: ["*"], tls: {mode: SIMPLE, credentialName: c}}
+  - {port: {number: 81, name: redirect, protocol: HTTP}, hosts: ["*"], tls: {httpsRedirect: true}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: v}
+spec:
+  hosts: ["*"]
+  gateways: [g]
+  http:
+  - {name: redirected, redirect: {uri: /x}}
+  - name: narrowed
+    match: [{authority: {exact: a}}, {uri: {prefix: /b}, port: 80}]
+    route: [{destination: {host: a.b}}]
+  - {name: half, match: [{authority: {exact: a}}, {uri: {prefix: /b}}], route: [{destination: {host: a.b}}]}
+  - {name: rewritten, rewrite: {uri: /y}, route: [{destination: {host: a.b}}]}
+`, opts)
+	for _, p := range problems {
+		if p.Severity == mesh.Error {
+			t.Errorf("an error in spite of allowing: %v", p)
+		}
+	}
+	says(t, problems, mesh.Warning, "AuthorizationPolicy default/a: kind: ", "it decides who may pass")
+	says(t, problems, mesh.Warning, "spec.http[1].match[0].authority.exact: authority is not implemented")
+	if len(config.Gateways[0].Servers) != 1 {
+		t.Errorf("servers %+v, want the plain one only", config.Gateways[0].Servers)
+	}
+	var rules []string
+	for _, r := range config.VirtualServices[0].Rules {
+		rules = append(rules, fmt.Sprint(r.Name, len(r.Matches)))
+	}
+	if got := fmt.Sprint(rules); got != "[half1 rewritten0]" {
+		t.Errorf("rules %s: a match that cannot be decided must not be widened", got)
+	}
+}
+
+func TestKnownFieldsThatAreNotImplementedAreWarnedOfWithWhatHappensInstead(t *testing.T) {
+	_, _, problems := translateYAML(t, istio("VirtualService", `
+  hosts: [a.b]
+  http:
+  - route: [{destination: {host: a}}]
+    retries: {attempts: 3, perTryTimeout: 2s}
+  - route: [{destination: {host: a}, headers: {response: {remove: [x]}}}]
+    corsPolicy: {maxAge: 1s}
+    fault: {delay: {fixedDelay: 1s}}
+`), Options{})
+	says(t, problems, mesh.Warning, "-:8: ", "spec.http[0].retries: ",
+		"retries is not implemented: the default retry policy is used")
+	says(t, problems, mesh.Warning, "spec.http[1].route[0].headers.response.remove: headers.response is not implemented")
+	says(t, problems, mesh.Warning, "spec.http[1].corsPolicy.maxAge: corsPolicy is not implemented")
+	says(t, problems, mesh.Warning, "spec.http[1].fault.delay.fixedDelay: fault.delay is not implemented")
+}
+
+func TestKubectlOutputOfAServiceIsNoWarning(t *testing.T) {
+	_, _, problems := translateYAML(t, `apiVersion: v1
+kind: Service
+metadata: {name: a, namespace: default, uid: x}
+spec:
+  allocateLoadBalancerNodePorts: true
+  clusterIP: 10.96.0.10
+  clusterIPs: [10.96.0.10]
+  externalTrafficPolicy: Cluster
+  internalTrafficPolicy: Cluster
+  ipFamilies: [IPv4]
+  ipFamilyPolicy: SingleStack
+  ports: [{name: http, port: 80, protocol: TCP, targetPort: 80, nodePort: 30000}]
+  selector: {app: a}
+  sessionAffinity: None
+  type: LoadBalancer
+status: {loadBalancer: {}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: w}
+spec: {address: 10.0.0.1, labels: {app: a}}
+`, Options{})
+	wantProblems(t, problems, "6 note spec.clusterIP: requests are routed by host, not by cluster IP")
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package translate
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/umbra-mesh/umbra/internal/controlplane/mesh"
+	"github.com/umbra-mesh/umbra/internal/controlplane/source"
+)
+
+// place is where a field stands in the file and how the user spelled its path.
+type place struct {
+	line    int
+	written string
+}
+
+// report collects what is wrong with one resource.
+type report struct {
+	resource *source.Resource
+	allowed  bool // what is refused is a warning
+	places   map[string]place
+	problems []mesh.Problem
+	failed   bool // it has an Error: nothing of it is served
+	// dropped are paths of things that were refused and allowed: they are left out of what is served.
+	dropped map[string]bool
+}
+
+func newReport(r *source.Resource, opts Options) *report {
+	return &report{
+		resource: r, allowed: opts.allows(r.Kind), places: map[string]place{}, dropped: map[string]bool{},
+	}
+}
+
+// at is where the field with a canonical path stands. One that is not there is at its nearest ancestor's line.
+func (p *report) at(path string) place {
+	known, rest := path, ""
+	for {
+		if found, ok := p.places[known]; ok {
+			return place{found.line, found.written + rest}
+		}
+		cut := max(strings.LastIndexByte(known, '.'), strings.LastIndexByte(known, '['))
+		if cut < 0 {
+			return place{p.resource.Line, path}
+		}
+		known, rest = known[:cut], known[cut:]+rest
+	}
+}
+
+func (p *report) add(s mesh.Severity, at place, message, fix string) {
+	p.failed = p.failed || s == mesh.Error
+	p.problems = append(p.problems, mesh.Problem{
+		Severity: s, Resource: p.resource.Ref(), Line: at.line, Field: at.written, Message: message, Fix: fix,
+	})
+}
+
+// error refuses the resource.
+func (p *report) error(path, fix, format string, args ...any) {
+	p.add(mesh.Error, p.at(path), fmt.Sprintf(format, args...), fix)
+}
+
+// unsupported refuses what is valid and not implemented, or warns of it if the kind is allowed.
+func (p *report) unsupported(at place, message string) {
+	if p.allowed {
+		p.add(mesh.Warning, at, message, "")
+		return
+	}
+	p.add(mesh.Error, at, message,
+		"remove it, or go on without it by --allow-unsupported "+p.resource.Kind)
+}
+
+func (p *report) warn(path, fix, format string, args ...any) {
+	p.add(mesh.Warning, p.at(path), fmt.Sprintf(format, args...), fix)
+}
+
+func (p *report) note(path, fix, format string, args ...any) {
+	p.add(mesh.Note, p.at(path), fmt.Sprintf(format, args...), fix)
+}
+
+func (p *report) unresolved(path, fix, format string, args ...any) {
+	p.add(mesh.Unresolved, p.at(path), fmt.Sprintf(format, args...), fix)
+}
+
+// warnOnce is warn for what is found once for each host of a service.
+func (p *report) warnOnce(path, fix, format string, args ...any) {
+	at, message := p.at(path), fmt.Sprintf(format, args...)
+	for _, other := range p.problems {
+		if other.Field == at.written && other.Message == message {
+			return
+		}
+	}
+	p.add(mesh.Warning, at, message, fix)
+}
