@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package loop
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/umbra-mesh/umbra/internal/dataplane/chunk"
+)
+
+// Conn is a connection of a worker. Its methods only mark what is to be done and call nobody back: bytes are written, a
+// socket is closed at the end of the turn or of its part. All may be called on a dead connection and then do nothing.
+type Conn struct {
+	w     *Worker
+	owner Owner
+	out   chunk.Queue // not yet written
+	next  [2]*Conn    // in the lists of ready and of dirty ones
+	timer Timer       // connecting, then lingering
+	err   error       // what Gone will say
+
+	local, remote netip.AddrPort
+	sent, mark    uint64 // written; of it acknowledged at the last look of the lingering timer
+	fd            int32
+	slot          uint32
+	state         state
+	events        readiness
+	class         Class
+	lingers       uint8
+}
+
+// state is a set of what is true of a connection.
+type state uint16
+
+const (
+	adopted     state = 1 << iota
+	connecting        // dialled and not up
+	paused            // the owner wants no bytes
+	unread            // the socket may hold more than was read: edge triggering will not say it again
+	peerEnded         // FIN or RST seen
+	eof               // all was read
+	blocked           // the socket takes no more
+	high              // more than HighWater was queued, and Writable not said since
+	writableDue       // Writable is to be said
+	broken            // a write failed
+	closing           // CloseFlushed: no owner any more
+	shutSent          // our FIN is queued or sent
+	resetting         // end with RST
+	isReady           // in the list of ready connections
+	isDirty           // in the list of dirty connections
+	isDead
+)
+
+func (c *Conn) is(s state) bool { return c.state&s != 0 }
+
+// Adopt takes over an accepted, non-blocking socket. It owns fd from the call on, also if it fails.
+func (w *Worker) Adopt(fd int, class Class, o Owner) (*Conn, error) {
+	local, remote := w.drv.addrs(fd)
+	return w.AdoptFrom(fd, class, o, local, remote)
+}
+
+// AdoptFrom is Adopt with addresses that are known already.
+func (w *Worker) AdoptFrom(fd int, class Class, o Owner, local, remote netip.AddrPort) (*Conn, error) {
+	c := &Conn{w: w, owner: o, fd: int32(fd), class: class, state: adopted, local: local, remote: remote}
+	w.drv.prepare(fd, class)
+	if err := w.register(c); err != nil {
+		w.drv.shut(fd, true)
+		return nil, err
+	}
+	if w.claimed {
+		w.claimed = false
+	} else {
+		w.conns.Add(1)
+	}
+	return c, nil
+}
+
+// Dial begins to connect to addr. It never blocks and never calls o before it returns: Connected or Gone follow. Bytes
+// may be queued at once. A timeout of 0 or less is none.
+func (w *Worker) Dial(addr netip.AddrPort, class Class, timeout time.Duration, o Owner) *Conn {
+	c := &Conn{w: w, owner: o, fd: -1, class: class, state: connecting, remote: addr}
+	fd, err := w.drv.dial(addr, class)
+	if err == nil {
+		c.fd = int32(fd)
+		if err = w.register(c); err != nil {
+			w.drv.shut(fd, true)
+			c.fd = -1
+		}
+	}
+	if err != nil {
+		c.err = err
+		w.ready(c)
+		return c
+	}
+	if timeout > 0 {
+		c.timer.Init(c.expire)
+		w.Arm(&c.timer, timeout)
+	}
+	return c
+}
+
+// register gives c a slot and puts its socket into the set.
+func (w *Worker) register(c *Conn) error {
+	if n := len(w.free); n > 0 {
+		c.slot = w.free[n-1]
+		w.free = w.free[:n-1]
+	} else {
+		c.slot = uint32(len(w.slots))
+		w.slots = append(w.slots, slot{})
+	}
+	s := &w.slots[c.slot]
+	if err := w.drv.register(int(c.fd), key{c.slot, s.gen}); err != nil {
+		w.free = append(w.free, c.slot)
+		return err
+	}
+	s.conn = c
+	return nil
+}
+
+// SetOwner hands the connection to another owner.
+func (c *Conn) SetOwner(o Owner) {
+	if !c.is(isDead | closing) {
+		c.owner = o
+	}
+}
+
+// Write copies p into the unsent queue. After CloseFlushed and after a failed write it is dropped.
+func (c *Conn) Write(p []byte) {
+	if !c.is(isDead | closing | broken) {
+		c.out.Append(c.w.Pool, p)
+		c.MarkDirty()
+	}
+}
+
+// Push adds b to the unsent queue, by reference if it is big and has a chunk.
+func (c *Conn) Push(b chunk.Bytes) {
+	if !c.is(isDead | closing | broken) {
+		c.out.Push(c.w.Pool, b)
+		c.MarkDirty()
+	}
+}
+
+// Out is the unsent queue, to be appended to or moved into; MarkDirty must follow.
+func (c *Conn) Out() *chunk.Queue { return &c.out }
+
+// Queued is the number of unsent bytes.
+func (c *Conn) Queued() int { return c.out.Len() }
+
+// MarkDirty has the unsent queue written at the end of this part of the turn.
+func (c *Conn) MarkDirty() {
+	if c.is(isDead) {
+		return
+	}
+	if c.is(broken) {
+		c.out.Free()
+		return
+	}
+	if c.out.Len() > HighWater {
+		c.state |= high
+	}
+	c.w.dirty(c)
+}
+
+// Pause stops reading, at once. EOF is not told either; an error may be, see Owner.Gone.
+func (c *Conn) Pause() { c.state |= paused }
+
+// Resume goes on reading, in a later part of the turn or the next turn.
+func (c *Conn) Resume() {
+	if !c.is(paused) {
+		return
+	}
+	c.state &^= paused
+	if c.is(unread | broken) {
+		c.w.ready(c)
+	}
+}
+
+// CloseFlushed closes when the unsent queue is written: a FIN, then what still arrives is read and thrown away until
+// the peer's FIN, so that the kernel does not follow the answer with a RST that overtakes it. It waits as long as the
+// peer acknowledges something every 5 s, at most a minute; then the connection is reset if not all was written, else
+// closed. One that is not up yet is closed at once. No callback is made any more.
+func (c *Conn) CloseFlushed() {
+	if c.is(isDead | closing) {
+		return
+	}
+	if c.is(connecting|broken) || c.fd < 0 {
+		c.Close()
+		return
+	}
+	c.owner = nil
+	c.state |= closing
+	c.timer.Init(c.expire)
+	c.mark = c.acked()
+	c.w.Arm(&c.timer, lingerStep)
+	if c.is(unread) {
+		c.w.ready(c)
+	}
+	c.w.dirty(c)
+}
+
+// Close closes now; unsent bytes are dropped.
+func (c *Conn) Close() {
+	if !c.is(isDead) {
+		c.w.kill(c)
+	}
+}
+
+// Abort closes with a RST: the peer sees that what it got is not all.
+func (c *Conn) Abort() {
+	if !c.is(isDead) {
+		c.state |= resetting
+		c.w.kill(c)
+	}
+}
+
+// Local is the address of this end. For a dialled connection it is known from Connected on.
+func (c *Conn) Local() netip.AddrPort { return c.local }
+
+// Remote is the address of the other end, also after it is gone.
+func (c *Conn) Remote() netip.AddrPort { return c.remote }
+
+// RemoteClosed reports whether the peer's FIN or RST has arrived, told to the owner or not.
+func (c *Conn) RemoteClosed() bool { return c.is(peerEnded | isDead) }
+
+// Closed reports whether the connection is over, or only flushes for CloseFlushed.
+func (c *Conn) Closed() bool { return c.is(isDead | closing) }
+
+// Sent is the number of bytes the kernel has taken.
+func (c *Conn) Sent() uint64 { return c.sent }
+
+// expire is the timer's callback.
+func (c *Conn) expire() {
+	w := c.w
+	acked := uint64(0)
+	if !c.is(isDead | connecting) {
+		acked = c.acked()
+	}
+	switch {
+	case c.is(isDead):
+	case c.is(connecting):
+		c.err = ErrConnectTimeout
+		w.ready(c)
+	case c.is(shutSent) && acked >= c.sent: // it has all and keeps its own direction open
+		w.kill(c)
+	case acked > c.mark && c.lingers < lingerSteps-1:
+		c.mark = acked
+		c.lingers++
+		w.Arm(&c.timer, lingerStep)
+	case c.is(shutSent):
+		w.kill(c)
+	default:
+		c.Abort()
+	}
+}
+
+// acked is the number of bytes the peer has acknowledged. What the kernel took says little of a slow peer: with large
+// buffers it takes nothing for many seconds, then megabytes.
+func (c *Conn) acked() uint64 { return c.sent - min(c.sent, uint64(c.w.drv.unacked(int(c.fd)))) }

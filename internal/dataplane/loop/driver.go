@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package loop
+
+import (
+	"net/netip"
+	"syscall"
+)
+
+// driver is what a worker needs of the operating system: readiness, edge triggered, and non-blocking sockets. Called by
+// the worker's goroutine only, but for wake.
+type driver interface {
+	// register puts a socket into the set for good, for all events. Readiness is told again only when it comes anew.
+	register(fd int, k key) error
+	// wait returns what became ready, at most some hundred events; valid until the next call. If block is set and there
+	// is nothing it waits for an event, wake, or the clock passing until (never for longer than that by much; it may
+	// return early with nothing).
+	wait(block bool, until int64) ([]event, error)
+	// wake ends a wait, the next one if none is going on. Safe from every goroutine until close.
+	wake()
+	close()
+
+	// dial begins to connect a new socket, connected says how it ended.
+	dial(addr netip.AddrPort, class Class) (fd int, err error)
+	connected(fd int) error
+	prepare(fd int, class Class)
+	recv(fd int, p []byte) (int, syscall.Errno)
+	send(fd int, bufs [][]byte) (int, syscall.Errno)
+	unacked(fd int) int // bytes taken that the peer has not acknowledged; 0 if that is not known
+	shutdown(fd int)
+	shut(fd int, reset bool)
+	addrs(fd int) (local, remote netip.AddrPort)
+}
+
+// key finds a connection again; a slot's generation changes with each connection, so that an event of an earlier one is
+// not taken for the present one's.
+type key struct {
+	slot uint32
+	gen  uint32
+}
+
+type event struct {
+	key
+	bits readiness
+}
+
+// readiness is what an event tells.
+type readiness uint8
+
+const (
+	readable readiness = 1 << iota
+	writable
+	peerDone // the peer ended its direction
+	hangup   // both directions are over, or an error is pending
+)
