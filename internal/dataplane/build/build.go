@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package build turns xDS resources into the linked runtime that requests run on: clusters with hosts, route tables
+// whose actions point to clusters and mirrors, listeners. A resource that has a field the data plane does not execute
+// is refused as a whole and its last accepted version stays. It fetches no resource, opens no socket and serves no
+// request.
+package build
+
+import (
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+
+	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
+	"github.com/umbra-mesh/umbra/internal/dataplane/proxy"
+	"github.com/umbra-mesh/umbra/internal/dataplane/upstream"
+	"github.com/umbra-mesh/umbra/internal/xds"
+)
+
+// Clusters is where requests go. SetEndpoints may come before the cluster that has that service name: the hosts are
+// kept for it. Slot returns the same slot for the same name, whether there is such a cluster or not.
+type Clusters interface {
+	Set(upstream.Config)
+	Remove(name string)
+	SetEndpoints(serviceName string, hosts []upstream.Endpoint)
+	Slot(name string) *upstream.Slot
+}
+
+// Mirrors is where copies go: the same target for the same slot, the same counters for the same names.
+type Mirrors interface {
+	Target(slot *upstream.Slot) *mirror.Target
+	Stats(id, cluster string) *mirror.Stats
+}
+
+// Listeners is where requests come from. Set adds a listener or changes its settings; if it fails, what was there under
+// that name stays.
+type Listeners interface {
+	Set(proxy.ListenerConfig) error
+	Remove(name string)
+}
+
+// Deps are the parts that a Builder puts together.
+type Deps struct {
+	Clusters  Clusters
+	Mirrors   Mirrors
+	Listeners Listeners
+	Now       func() time.Time // for last_updated; nil: time.Now
+}
+
+// Builder applies sets of resources, one after the other, and knows what is in force. Any goroutine may use it.
+type Builder struct {
+	deps Deps
+
+	// Guarded by mu.
+	mu        sync.Mutex
+	version   string
+	clusters  shelf[*clusterv3.Cluster]
+	endpoints shelf[*endpointv3.ClusterLoadAssignment]
+	routes    shelf[*routev3.RouteConfiguration]
+	listeners shelf[*listenerv3.Listener]
+	slots     map[string]*proxy.RouteSlot // by route configuration; those that are accepted or that a listener names
+}
+
+// New returns a Builder with nothing applied.
+func New(d Deps) *Builder {
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	return &Builder{
+		deps:      d,
+		clusters:  shelf[*clusterv3.Cluster]{},
+		endpoints: shelf[*endpointv3.ClusterLoadAssignment]{},
+		routes:    shelf[*routev3.RouteConfiguration]{},
+		listeners: shelf[*listenerv3.Listener]{},
+		slots:     map[string]*proxy.RouteSlot{},
+	}
+}
+
+// Apply puts a set in force: what changed, then what is new, and last it takes away what is not in it, so that nothing
+// in use points to nothing. Unchanged resources cost a comparison. Every refused resource is told, in order of kind and
+// then as given; the rest of the set is in force all the same. While a listener is refused (its port may be taken)
+// nothing is taken away: what serves goes on serving until what replaces it can. r's messages must not be changed any
+// more.
+func (b *Builder) Apply(r *xds.Resources) []xds.Nack {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.version = r.Version
+	u := update{version: r.Version, at: b.deps.Now()}
+
+	// Endpoints first: a cluster that is new or turns to another service has its hosts from its first request on.
+	apply(&u, b.endpoints, r.Endpoints, b.setEndpoints)
+	apply(&u, b.clusters, r.Clusters, b.setCluster)
+	apply(&u, b.routes, r.Routes, b.setRoutes)
+	apply(&u, b.listeners, r.Listeners, func(l *listenerv3.Listener, e *entry[*listenerv3.Listener]) *fault {
+		return b.setListener(l, e, r.Listeners)
+	})
+
+	if u.refused("Listener") {
+		return u.nacks
+	}
+	removeAbsent(b.listeners, r.Listeners, b.deps.Listeners.Remove)
+	removeAbsent(b.routes, r.Routes, func(name string) { b.slots[name].Store(nil) })
+	removeAbsent(b.clusters, r.Clusters, b.deps.Clusters.Remove)
+	removeAbsent(b.endpoints, r.Endpoints, func(name string) { b.deps.Clusters.SetEndpoints(name, nil) })
+	b.dropSlots()
+	return u.nacks
+}
+
+func (b *Builder) setEndpoints(
+	a *endpointv3.ClusterLoadAssignment, _ *entry[*endpointv3.ClusterLoadAssignment],
+) *fault {
+	hosts, bad := linkEndpoints(a)
+	if bad == nil {
+		b.deps.Clusters.SetEndpoints(a.GetClusterName(), hosts)
+	}
+	return bad
+}
+
+func (b *Builder) setCluster(c *clusterv3.Cluster, _ *entry[*clusterv3.Cluster]) *fault {
+	cfg, bad := linkCluster(c)
+	if bad == nil {
+		b.deps.Clusters.Set(cfg)
+	}
+	return bad
+}
+
+func (b *Builder) setRoutes(rc *routev3.RouteConfiguration, e *entry[*routev3.RouteConfiguration]) *fault {
+	l := routeLinker{deps: &b.deps, rc: rc}
+	t, bad := l.link()
+	if bad == nil {
+		b.slot(rc.GetName()).Store(t)
+		e.mirrors = l.mirrors
+	}
+	return bad
+}
+
+func (b *Builder) setListener(
+	l *listenerv3.Listener, e *entry[*listenerv3.Listener], given []*listenerv3.Listener,
+) *fault {
+	cfg, rds, inline, bad := linkListener(l)
+	if bad != nil {
+		return bad
+	}
+	if inline != nil {
+		linker := routeLinker{deps: &b.deps, rc: inline}
+		t, bad := linker.link()
+		if bad != nil {
+			return bad.under(hcmPath + ".route_config")
+		}
+		cfg.Routes = &proxy.RouteSlot{Name: inline.GetName()}
+		cfg.Routes.Store(t)
+		e.mirrors = linker.mirrors
+	} else {
+		cfg.Routes = b.slot(rds)
+		e.rds = rds
+	}
+	b.removeRebound(cfg.Addr, given)
+	if err := b.deps.Listeners.Set(cfg); err != nil {
+		return faultf("address", "%v", err)
+	}
+	return nil
+}
+
+// removeRebound takes away the listener that is to go, being not among the given, and has the address that another one
+// needs: it is free for that only then.
+func (b *Builder) removeRebound(addr netip.AddrPort, given []*listenerv3.Listener) {
+	for name, e := range b.listeners {
+		stays := slices.ContainsFunc(given, func(l *listenerv3.Listener) bool { return l.GetName() == name })
+		if had, bad := linkAddress(e.message.GetAddress(), ""); bad == nil && had == addr && !stays {
+			b.deps.Listeners.Remove(name)
+			delete(b.listeners, name)
+		}
+	}
+}
+
+func (b *Builder) slot(name string) *proxy.RouteSlot {
+	s := b.slots[name]
+	if s == nil {
+		s = &proxy.RouteSlot{Name: name}
+		b.slots[name] = s
+	}
+	return s
+}
+
+// dropSlots forgets the slots that neither a route configuration nor a listener uses.
+func (b *Builder) dropSlots() {
+	used := map[string]bool{}
+	for _, e := range b.listeners {
+		used[e.rds] = true
+	}
+	for name := range b.slots {
+		if b.routes[name] == nil && !used[name] {
+			delete(b.slots, name)
+		}
+	}
+}

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package build
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
+	"github.com/umbra-mesh/umbra/internal/dataplane/proxy"
+	"github.com/umbra-mesh/umbra/internal/dataplane/upstream"
+)
+
+// far stands for everything that a Builder drives, and remembers what it was told.
+type far struct {
+	calls     []string
+	clusters  map[string]upstream.Config
+	endpoints map[string][]upstream.Endpoint
+	listeners map[string]proxy.ListenerConfig
+	taken     netip.AddrPort // an address that cannot be listened on
+
+	slots   map[string]*upstream.Slot
+	targets map[*mirror.Target]*upstream.Slot
+	stats   map[*mirror.Stats]string
+	now     time.Time
+}
+
+func newFar() (*far, *Builder) {
+	f := &far{
+		clusters: map[string]upstream.Config{}, endpoints: map[string][]upstream.Endpoint{},
+		listeners: map[string]proxy.ListenerConfig{}, slots: map[string]*upstream.Slot{},
+		targets: map[*mirror.Target]*upstream.Slot{}, stats: map[*mirror.Stats]string{},
+		now: time.Unix(1_700_000_000, 0).UTC(),
+	}
+	now := func() time.Time { return f.now }
+	return f, New(Deps{Clusters: farClusters{f}, Mirrors: f, Listeners: farListeners{f}, Now: now})
+}
+
+func (f *far) called(format string, args ...any) {
+	f.calls = append(f.calls, fmt.Sprintf(format, args...))
+}
+
+// takeCalls returns the calls since the last one.
+func (f *far) takeCalls() []string {
+	c := f.calls
+	f.calls = nil
+	return c
+}
+
+func (f *far) Target(slot *upstream.Slot) *mirror.Target {
+	t := &mirror.Target{}
+	f.targets[t] = slot
+	return t
+}
+
+func (f *far) Stats(id, cluster string) *mirror.Stats {
+	s := &mirror.Stats{ID: id, Cluster: cluster}
+	f.stats[s] = id
+	return s
+}
+
+type farClusters struct{ *far }
+
+func (f farClusters) Set(c upstream.Config) {
+	f.called("set cluster %s", c.Name)
+	f.clusters[c.Name] = c
+}
+
+func (f farClusters) Remove(name string) {
+	f.called("remove cluster %s", name)
+	delete(f.clusters, name)
+}
+
+func (f farClusters) SetEndpoints(name string, hosts []upstream.Endpoint) {
+	f.called("set endpoints %s: %d", name, len(hosts))
+	f.endpoints[name] = hosts
+}
+
+func (f farClusters) Slot(name string) *upstream.Slot {
+	if f.slots[name] == nil {
+		f.slots[name] = &upstream.Slot{Name: name}
+	}
+	return f.slots[name]
+}
+
+type farListeners struct{ *far }
+
+func (f farListeners) Set(c proxy.ListenerConfig) error {
+	f.called("set listener %s", c.Name)
+	if c.Addr == f.taken {
+		return errors.New("bind: address already in use")
+	}
+	for name, l := range f.listeners {
+		if l.Addr == c.Addr && name != c.Name {
+			return fmt.Errorf("address %v is listener %s's", c.Addr, name)
+		}
+	}
+	f.listeners[c.Name] = c
+	return nil
+}
+
+func (f farListeners) Remove(name string) {
+	f.called("remove listener %s", name)
+	delete(f.listeners, name)
+}
