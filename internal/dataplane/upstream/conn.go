@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package upstream
+
+import (
+	"bytes"
+	"errors"
+	"syscall"
+	"time"
+
+	"github.com/umbra-mesh/umbra/internal/dataplane/chunk"
+	"github.com/umbra-mesh/umbra/internal/dataplane/codec"
+	"github.com/umbra-mesh/umbra/internal/dataplane/codec/http1"
+	"github.com/umbra-mesh/umbra/internal/dataplane/loop"
+)
+
+const (
+	maxAnswerHead   = 60 << 10
+	maxAnswerFields = 100
+	// idleDefault is how long an idle connection is kept when its peer does not tell its own limit; with a limit, 4 s
+	// less, so that we close first, but idleLeast in any case.
+	idleDefault = 60 * time.Second
+	idleMargin  = 4 * time.Second
+	idleLeast   = time.Second / 2
+	maxKeep     = 86400 // s
+)
+
+// Exchange is the party that uses a connection for one request and its answer. All calls come from the worker's loop,
+// never from inside a call to Conn. After AnswerEnd the party may finish writing its request, then it calls Release;
+// until it does, Failed may still come. After Failed it calls nothing any more.
+type Exchange interface {
+	// Connected tells that a dialled connection is up: the request may be written.
+	Connected(c *Conn)
+	// AnswerHead is called for every interim head (Status < 200) and for the final one. h dies with the call.
+	AnswerHead(c *Conn, h *codec.Head)
+	AnswerData(c *Conn, b chunk.Bytes)
+	// AnswerEnd tells that the answer is complete. trailers die with the call.
+	AnswerEnd(c *Conn, trailers []codec.Field)
+	// Writable tells that the unsent part of the request fell under loop.LowWater again.
+	Writable(c *Conn)
+	// Failed tells that the connection is gone, or of no use.
+	Failed(c *Conn, f Failure)
+}
+
+// Failure is why an exchange ended without a whole answer.
+type Failure struct {
+	Kind     FailureKind
+	Err      error
+	Answered bool // a byte of an answer had arrived
+	Reused   bool // the connection had carried an exchange before: it may have been stale
+}
+
+// FailureKind tells failures apart as Envoy's reset reasons do.
+type FailureKind uint8
+
+// The kinds.
+const (
+	ConnectRefused FailureKind = iota + 1 // or unreachable: no connection came about
+	ConnectTimeout
+	Reset    // the peer closed or reset the connection
+	Protocol // what it sent is no HTTP/1.1 answer
+)
+
+// Conn is one HTTP/1.1 connection to a host. It carries one exchange at a time.
+type Conn struct {
+	// IO is where the user of the exchange writes the request.
+	IO   *loop.Conn
+	Host *Host
+
+	w       *loop.Worker
+	cluster *Cluster
+	class   loop.Class
+	user    Exchange // nil: idle, or ended
+	dec     http1.ResponseDecoder
+	head    codec.Head
+	keep    time.Duration
+	idle    loop.Timer
+	sent    uint64 // bytes written before the exchange
+
+	connected bool
+	reused    bool
+	answered  bool
+	final     bool // the final head was seen
+	ended     bool // the answer is complete
+	last      bool // not to be reused
+	closed    bool
+}
+
+// Acquire gives x a connection to h: ready if it is an idle one (the request may be written at once), otherwise one that
+// is being dialled and will say Connected or Failed in a later turn. fresh asks for a new connection in any case.
+func (c *Cluster) Acquire(w *loop.Worker, h *Host, class loop.Class, timeout time.Duration, fresh bool, x Exchange) (conn *Conn, ready bool) {
+	if !fresh {
+		for u := h.takeIdle(w.Index, class); u != nil; u = h.takeIdle(w.Index, class) {
+			if u.IO.RemoteClosed() {
+				u.close()
+				continue
+			}
+			u.begin(x)
+			return u, true
+		}
+	}
+	u := &Conn{Host: h, w: w, cluster: c, class: class, keep: idleDefault}
+	u.dec.MaxHead, u.dec.MaxFields = maxAnswerHead, maxAnswerFields
+	u.idle.Init(u.expire)
+	u.begin(x)
+	u.IO = w.Dial(h.Addr, class, timeout, u)
+	if class == loop.Production {
+		c.connections.Add(1)
+	}
+	s := c.Stats(w)
+	s.Inc(CxTotal)
+	s.Add(CxActive, 1)
+	return u, false
+}
+
+// HasIdle reports whether Acquire would find an idle connection.
+func (h *Host) HasIdle(w *loop.Worker, class loop.Class) bool {
+	return len(h.pools[w.Index].idle[class]) > 0
+}
+
+// CanDial reports whether circuit_breakers.max_connections leaves room for another production connection.
+func (c *Cluster) CanDial() bool {
+	limit := c.cfg.Load().MaxConnections
+	return limit == Unlimited || c.connections.Load() < int64(limit)
+}
+
+func (u *Conn) begin(x Exchange) {
+	u.user = x
+	u.answered, u.final, u.ended, u.last = false, false, false, false
+}
+
+// StartAnswer tells what the request was, before its answer can come.
+func (u *Conn) StartAnswer(headRequest bool) {
+	u.head.Reset()
+	u.dec.Reset(&u.head, headRequest)
+	u.sent = u.IO.Sent()
+}
+
+// Release ends the exchange. The connection is kept if the answer is complete, the whole request was written, and both
+// sides agree; otherwise it is closed.
+func (u *Conn) Release(requestComplete bool) {
+	u.user = nil
+	if u.closed {
+		return
+	}
+	if u.ended && requestComplete && !u.last && !u.IO.RemoteClosed() && u.Host.keepIdle(u) {
+		u.reused = true
+		u.head.Reset()
+		return
+	}
+	u.close()
+}
+
+// Abort ends the exchange in the middle: the host sees a reset.
+func (u *Conn) Abort() {
+	u.user = nil
+	if !u.closed {
+		u.IO.Abort()
+		u.gone()
+	}
+}
+
+// expire ends a connection that was idle for its time.
+func (u *Conn) expire() {
+	u.Host.dropIdle(u)
+	u.close()
+}
+
+func (u *Conn) close() {
+	if !u.closed {
+		u.IO.Close()
+		u.gone()
+	}
+}
+
+// gone does the accounts of a connection that is no more.
+func (u *Conn) gone() {
+	u.closed = true
+	u.w.Disarm(&u.idle)
+	if u.class == loop.Production {
+		u.cluster.connections.Add(-1)
+	}
+	s := u.cluster.Stats(u.w)
+	s.Add(CxActive, -1)
+	s.Inc(CxDestroy)
+}
+
+// Connected implements loop.Owner.
+func (u *Conn) Connected() {
+	u.connected = true
+	if u.user != nil {
+		u.user.Connected(u)
+	}
+}
+
+// Bytes implements loop.Owner.
+func (u *Conn) Bytes(b chunk.Bytes) {
+	switch {
+	case u.user == nil: // an answer nobody asked for: the connection is out of step
+		u.Host.dropIdle(u)
+		u.close()
+		return
+	case u.ended:
+		u.fail(Failure{Kind: Protocol, Err: errUnasked})
+		return
+	case u.reused && !u.answered && u.IO.Sent() == u.sent: // it came before a byte of the request was written
+		u.fail(Failure{Kind: Reset, Err: errUnasked})
+		return
+	}
+	u.answered = true
+	for u.user != nil && !u.closed {
+		ev, n, err := u.dec.Next(b.B)
+		if err != nil {
+			u.fail(Failure{Kind: Protocol, Err: err})
+			return
+		}
+		switch ev {
+		case http1.More:
+			return
+		case http1.HeadDone:
+			b.B = b.B[n:]
+			u.onHead()
+		case http1.Data:
+			u.user.AnswerData(u, chunk.Bytes{B: u.dec.Body(), C: b.C})
+			b.B = b.B[n:]
+		case http1.End:
+			u.onEnd(len(b.B) > n)
+			return
+		}
+	}
+}
+
+func (u *Conn) onHead() {
+	h := &u.head
+	if h.Status < 200 {
+		u.user.AnswerHead(u, h)
+		h.Reset()
+		return
+	}
+	u.final = true
+	u.last = u.last || h.Close
+	if h.Minor == 0 && !u.Host.http10.Load() {
+		u.Host.http10.Store(true)
+	}
+	if t := keepAliveTimeout(h); t > 0 {
+		u.keep = t
+	}
+	u.user.AnswerHead(u, h)
+}
+
+func (u *Conn) onEnd(more bool) {
+	u.ended = true
+	u.last = u.last || more // bytes after the answer: nobody asked for them
+	u.user.AnswerEnd(u, u.dec.Trailers())
+}
+
+// EOF implements loop.Owner.
+func (u *Conn) EOF() {
+	if u.user == nil {
+		u.Host.dropIdle(u)
+		u.close()
+		return
+	}
+	if u.ended {
+		u.last = true
+		return
+	}
+	u.last = true
+	if u.answered {
+		if ev, err := u.dec.EOF(); err == nil && ev == http1.End {
+			u.onEnd(false)
+			return
+		}
+	}
+	u.fail(Failure{Kind: Reset, Err: errClosed})
+}
+
+var (
+	errClosed  = errors.New("connection closed before the answer was complete")
+	errUnasked = errors.New("bytes that answer no request")
+)
+
+// Writable implements loop.Owner.
+func (u *Conn) Writable() {
+	if u.user != nil {
+		u.user.Writable(u)
+	}
+}
+
+// Gone implements loop.Owner.
+func (u *Conn) Gone(err error) {
+	if u.user == nil {
+		u.Host.dropIdle(u)
+		if !u.closed {
+			u.gone()
+		}
+		return
+	}
+	f := Failure{Kind: Reset, Err: err}
+	if !u.connected {
+		f.Kind = ConnectRefused
+		s := u.cluster.Stats(u.w)
+		s.Inc(CxConnectFail)
+		if errors.Is(err, loop.ErrConnectTimeout) || errors.Is(err, syscall.ETIMEDOUT) {
+			f.Kind = ConnectTimeout
+			s.Inc(CxConnectTimeout)
+		}
+	}
+	u.fail(f)
+}
+
+func (u *Conn) fail(f Failure) {
+	f.Answered, f.Reused = u.answered, u.reused
+	x := u.user
+	u.user = nil
+	u.close()
+	x.Failed(u, f)
+}
+
+// keepAliveTimeout is how long to keep the connection by the host's Keep-Alive field ("timeout=5, max=100"), 0 if it tells
+// none.
+func keepAliveTimeout(h *codec.Head) time.Duration {
+	const parameter = "timeout="
+	for i := range h.Fields {
+		if h.Fields[i].ID != codec.KeepAlive { // its name is removed already: it is hop-by-hop
+			continue
+		}
+		for list := h.Fields[i].Value; len(list) > 0; {
+			var p []byte
+			p, list, _ = bytes.Cut(list, []byte(","))
+			p = bytes.TrimSpace(p)
+			if len(p) <= len(parameter) || !codec.EqualFold(p[:len(parameter)], parameter) {
+				continue
+			}
+			seconds := 0
+			for _, c := range p[len(parameter):] {
+				if c < '0' || c > '9' {
+					return 0
+				}
+				seconds = min(seconds*10+int(c-'0'), maxKeep)
+			}
+			return max(time.Duration(seconds)*time.Second-idleMargin, idleLeast)
+		}
+	}
+	return 0
+}

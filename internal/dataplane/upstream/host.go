@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package upstream
+
+import (
+	"net/netip"
+	"sync/atomic"
+
+	"github.com/umbra-mesh/umbra/internal/dataplane/loop"
+)
+
+// maxIdle bounds the idle connections kept for one host by one worker, for production and for copies each.
+const maxIdle = 256
+
+// Host is one address of a cluster with its live state.
+type Host struct {
+	Addr netip.AddrPort
+	Name string // Addr as text, for logs
+
+	active atomic.Int64 // production requests in flight: least request
+	gone   atomic.Bool  // left the cluster: connections are not kept
+	http10 atomic.Bool  // has answered in HTTP/1.0: no chunked copies to it
+	pools  []pools      // by worker
+}
+
+// pools are one worker's idle connections to a host, last used first, apart for production and copies.
+type pools struct {
+	idle [2][]*Conn // by loop.Class
+	_    [16]byte
+}
+
+func newHost(addr netip.AddrPort, workers int) *Host {
+	return &Host{Addr: addr, Name: addr.String(), pools: make([]pools, workers)}
+}
+
+// Active is the number of production requests in flight.
+func (h *Host) Active() int64 { return h.active.Load() }
+
+// Begin counts a production request on this host, End ends it.
+func (h *Host) Begin() { h.active.Add(1) }
+
+// End ends what Begin began.
+func (h *Host) End() { h.active.Add(-1) }
+
+// HTTP10 reports whether the host has answered in HTTP/1.0 and so may not understand chunked requests.
+func (h *Host) HTTP10() bool { return h.http10.Load() }
+
+// takeIdle returns the idle connection used last, nil if there is none.
+func (h *Host) takeIdle(worker int, class loop.Class) *Conn {
+	idle := &h.pools[worker].idle[class]
+	n := len(*idle)
+	if n == 0 {
+		return nil
+	}
+	c := (*idle)[n-1]
+	(*idle)[n-1] = nil
+	*idle = (*idle)[:n-1]
+	c.w.Disarm(&c.idle)
+	return c
+}
+
+// keepIdle puts a connection back, false if the host has left or the pool is full.
+func (h *Host) keepIdle(c *Conn) bool {
+	idle := &h.pools[c.w.Index].idle[c.class]
+	if h.gone.Load() || len(*idle) >= maxIdle {
+		return false
+	}
+	*idle = append(*idle, c)
+	c.w.Arm(&c.idle, c.keep)
+	return true
+}
+
+// dropIdle takes a connection that ended out of its pool.
+func (h *Host) dropIdle(c *Conn) {
+	idle := h.pools[c.w.Index].idle[c.class]
+	for i, x := range idle {
+		if x == c {
+			h.pools[c.w.Index].idle[c.class] = append(idle[:i], idle[i+1:]...)
+			c.w.Disarm(&c.idle)
+			return
+		}
+	}
+}
+
+// closeIdle closes a worker's idle connections.
+func (h *Host) closeIdle(worker int) {
+	for class := range h.pools[worker].idle {
+		for _, c := range h.pools[worker].idle[class] {
+			c.close()
+		}
+		h.pools[worker].idle[class] = nil
+	}
+}
