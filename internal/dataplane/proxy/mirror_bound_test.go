@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proxy_test
+
+import (
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
+	"github.com/umbra-mesh/umbra/internal/dataplane/upstream"
+)
+
+// uploads sends n requests with body, so many at a time; every answer must be right and in time.
+func (r *rig) uploads(n, atOnce int, body []byte) {
+	r.t.Helper()
+	var wg sync.WaitGroup
+	var next atomic.Int64
+	for range atOnce {
+		wg.Go(func() {
+			for i := next.Add(1); i <= int64(n); i = next.Add(1) {
+				if err := r.exchange(body, i%2 == 0); err != nil {
+					r.t.Errorf("production: %v", err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// watch looks at the published accounts and the memory held, over and over, until the returned function is called; that
+// one returns the most that was held.
+func (r *rig) watch(clusters ...string) (stop func() int64) {
+	done := make(chan struct{})
+	var most int64
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		tick := time.NewTicker(200 * time.Microsecond)
+		defer tick.Stop()
+		for {
+			most = max(most, r.mirrors.Held())
+			for _, c := range clusters {
+				balance(r.t, r.mirrors.Stats("test", c).Counts())
+			}
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+		}
+	})
+	return func() int64 { close(done); wg.Wait(); return most }
+}
+
+func TestHungMirrorTakesNothingFromTheOthers(t *testing.T) {
+	r := newRig(t, mirror.Limits{Timeout: 2 * time.Second})
+	var served atomic.Int64
+	b, c, d := newFar(t, (*farConn).wait), newFar(t, healthy), newFar(t, healthy)
+	r.cluster("a", origin(t, echo(&served)))
+	r.cluster("b", b.addr)
+	r.cluster("c", c.addr)
+	r.cluster("d", d.addr)
+	r.serve(r.to("a", r.policy("b", 100), r.policy("c", 100), r.policy("d", 100)))
+	const n = 96
+	stop := r.watch("b", "c", "d")
+	r.uploads(n, 4, randomBytes(1<<20))
+	for _, name := range []string{"c", "d"} {
+		s := r.mirrors.Stats("test", name)
+		eventually(t, name+" got all", func() bool { n := s.Counts(); return n.Live == 0 && n.Selected > 0 })
+		if got := s.Counts(); got.Delivered != n {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	got := r.copiesEnded("b")
+	stop()
+	only(t, got, "timeout", "buffer", "memory")
+	if got.Delivered != 0 || got.Selected != n || got.Dropped["memory"] == 0 {
+		t.Errorf("hung mirror: %+v", got) // memory: it came to its share, else the test shows nothing
+	}
+}
+
+func TestMemoryForCopiesIsBounded(t *testing.T) {
+	const limit = 4 << 20
+	r := newRig(t, mirror.Limits{Timeout: 500 * time.Millisecond, Memory: limit})
+	var served atomic.Int64
+	b, c := newFar(t, (*farConn).wait), newFar(t, (*farConn).wait)
+	r.cluster("a", origin(t, echo(&served)))
+	r.cluster("b", b.addr)
+	r.cluster("c", c.addr)
+	r.serve(r.to("a", r.policy("b", 100), r.policy("c", 100)))
+	stop := r.watch("b", "c")
+	r.uploads(64, 16, randomBytes(1<<20))
+	nb, nc := r.copiesEnded("b"), r.copiesEnded("c")
+	most := stop()
+	// See Engine.MemoryLimit: each worker but one may go over the limit by one piece.
+	if bound := r.mirrors.MemoryLimit() + int64(len(r.workers)-1)*136<<10; most > bound {
+		t.Errorf("%d bytes held, bound %d", most, bound)
+	}
+	if most < limit/4 {
+		t.Errorf("only %d bytes held at most: the test shows nothing", most)
+	}
+	only(t, nb, "timeout", "buffer", "memory")
+	only(t, nc, "timeout", "buffer", "memory")
+	if served.Load() != 64 {
+		t.Errorf("production saw %d", served.Load())
+	}
+}
+
+func TestStreamingCopiesHoldAtMostHalfOfTheSlots(t *testing.T) {
+	r := newRig(t, mirror.Limits{MaxInFlight: 8})
+	var served atomic.Int64
+	b := newFar(t, healthy)
+	r.cluster("a", origin(t, echo(&served)))
+	r.cluster("b", b.addr)
+	r.serve(r.to("a", r.policy("b", 100)))
+	s := r.mirrors.Stats("test", "b")
+	var open []net.Conn
+	whole, at := rawPost("open", randomBytes(1000), false, "")
+	for i := range 8 {
+		c := r.dial()
+		c.Write(whole[:at+1])
+		open = append(open, c)
+		eventually(t, "selected", func() bool { return s.Counts().Selected == int64(i+1) })
+	}
+	eventually(t, "half of the slots", func() bool { return s.Counts().Dropped["overflow"] == 4 })
+	r.underWay("b", 4)
+	for range 20 {
+		r.must(nil, false)
+	}
+	eventually(t, "short ones get through", func() bool { return s.Counts().Delivered == 20 })
+	for _, c := range open {
+		c.Write(whole[at+1:])
+	}
+	if n := r.copiesEnded("b"); n.Delivered != 24 || n.Dropped["overflow"] != 4 {
+		t.Errorf("%+v", n)
+	}
+}
+
+func TestCopiesInFlightAndInLineAreBounded(t *testing.T) {
+	const all = upstream.Unlimited
+	for _, bound := range []struct {
+		name                           string
+		limit                          int
+		requests, connections, pending uint32
+		places, line                   int64
+	}{
+		{"limit", 4, all, all, all, 4, 16},
+		{"max_requests", 0, 3, all, all, 3, 12},
+		{"max_connections", 0, all, 2, all, 2, 8},
+		{"max_pending_requests", 4, all, all, 1, 4, 1},
+		{"no line", 4, all, all, 0, 4, 0},
+		{"none allowed", 0, 0, all, all, 0, 0},
+	} {
+		r := newRig(t, mirror.Limits{Timeout: 500 * time.Millisecond, MaxInFlight: bound.limit})
+		var served atomic.Int64
+		b := newFar(t, func(c *farConn) { c.request(); c.wait() })
+		r.cluster("a", origin(t, echo(&served)))
+		r.cluster("b", b.addr)
+		cfg := *r.clusters.Slot("b").Cluster().Config()
+		cfg.MaxRequests, cfg.MaxConnections, cfg.MaxPending = bound.requests, bound.connections, bound.pending
+		r.clusters.Set(cfg)
+		r.serve(r.to("a", r.policy("b", 100)))
+		const n = 30
+		s := r.mirrors.Stats("test", "b")
+		for range n {
+			r.must(nil, false)
+		}
+		eventually(t, "the rest is refused at once", func() bool { return s.Counts().Dropped["overflow"] == n-bound.places-bound.line })
+		eventually(t, "places are taken", func() bool { return int64(b.seenAll()) == bound.places })
+		if got := s.Counts(); got.Live != bound.places+bound.line {
+			t.Errorf("%s: %+v", bound.name, got)
+		}
+		got := r.copiesEnded("b")
+		if got.Dropped["timeout"] != bound.places+bound.line {
+			t.Errorf("%s: %+v", bound.name, got)
+		}
+	}
+}
+
+func TestCopiesInLineAreDeliveredWhenPlacesBecomeFree(t *testing.T) {
+	r := newRig(t, mirror.Limits{MaxInFlight: 2})
+	var served atomic.Int64
+	var with, most atomic.Int64
+	begin := make(chan struct{})
+	b := newFar(t, func(c *farConn) {
+		for {
+			if _, _, err := c.request(); err != nil {
+				return
+			}
+			n := with.Add(1)
+			for k := most.Load(); n > k && !most.CompareAndSwap(k, n); k = most.Load() {
+			}
+			<-begin
+			with.Add(-1)
+			c.Write([]byte(okay))
+		}
+	})
+	r.cluster("a", origin(t, echo(&served)))
+	r.cluster("b", b.addr)
+	r.serve(r.to("a", r.policy("b", 100)))
+	body := randomBytes(50 << 10)
+	for i := range 10 {
+		r.must(body, i%2 == 0)
+	}
+	r.underWay("b", 10)
+	close(begin)
+	if n := r.copiesEnded("b"); n.Delivered != 10 || most.Load() > 2 {
+		t.Errorf("%+v, %d at once", n, most.Load())
+	}
+}
+
+func TestMirrorsThatCannotBeReachedByConfiguration(t *testing.T) {
+	r := newRig(t, mirror.Limits{})
+	var served atomic.Int64
+	r.cluster("a", origin(t, echo(&served)))
+	r.cluster("empty")
+	r.serve(r.to("a", r.policy("unknown", 100), r.policy("empty", 100)))
+	for range 5 {
+		r.must([]byte("data"), true)
+	}
+	if n := r.copiesEnded("unknown"); n.Dropped["config"] != 5 {
+		t.Errorf("unknown: %+v", n)
+	}
+	if n := r.copiesEnded("empty"); n.Dropped["no_endpoint"] != 5 {
+		t.Errorf("empty: %+v", n)
+	}
+	b := newFar(t, healthy)
+	r.cluster("unknown", b.addr) // it comes later
+	r.must(nil, false)
+	if n := r.copiesEnded("unknown"); n.Delivered != 1 {
+		t.Errorf("known now: %+v", n)
+	}
+}
+
+func TestTargetRemovedWhileCopiesAreUnderWay(t *testing.T) {
+	r := newRig(t, mirror.Limits{})
+	var served atomic.Int64
+	read, answer := make(chan struct{}), make(chan struct{})
+	b := newFar(t, func(c *farConn) {
+		c.request()
+		read <- struct{}{}
+		<-answer
+		c.Write([]byte(okay))
+		c.wait()
+	})
+	r.cluster("a", origin(t, echo(&served)))
+	r.cluster("b", b.addr)
+	r.serve(r.to("a", r.policy("b", 100)))
+	whole, at := rawPost("half", randomBytes(1000), false, "")
+	half := r.dial()
+	half.Write(whole[:at+1])
+	r.underWay("b", 1)
+	r.must(nil, false)
+	<-read
+	r.clusters.Remove("b")
+	r.must(nil, false) // this one finds no target
+	half.Write(whole[at+1:])
+	<-read
+	close(answer)
+	n := r.copiesEnded("b")
+	if n.Delivered != 2 || n.Dropped["config"] != 1 {
+		t.Errorf("%+v", n)
+	}
+	eventually(t, "connections to a target that is gone are closed", func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return len(b.conns) == 0
+	})
+}
+
+// A target whose state is broken panics for every copy. (A zero Target has no cluster slot.)
+func TestPanicsInMirrorCodeStayThere(t *testing.T) {
+	r := newRig(t, mirror.Limits{})
+	var served atomic.Int64
+	b := newFar(t, healthy)
+	r.cluster("a", origin(t, echo(&served)))
+	r.cluster("b", b.addr)
+	broken := mirror.Policy{Target: new(mirror.Target), Stats: r.mirrors.Stats("test", "broken"), Numerator: 100, Denominator: 100}
+	worse := mirror.Policy{Stats: r.mirrors.Stats("test", "worse"), Numerator: 100, Denominator: 100}
+	r.serve(r.to("a", broken, worse, r.policy("b", 100)))
+	const n = 20
+	body := randomBytes(100 << 10)
+	for i := range n {
+		r.must(body, i%2 == 0)
+	}
+	if got := r.copiesEnded("b"); got.Delivered != n {
+		t.Errorf("the sound mirror beside: %+v", got)
+	}
+	for _, name := range []string{"broken", "worse"} {
+		if got := r.mirrors.Stats("test", name).Counts(); got.Dropped["panic"] != n || got.Live != 0 {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
+func TestHopLimit(t *testing.T) {
+	for _, hops := range []struct {
+		limit      int
+		sent, want string // "" is none; want "loop" is no copy
+	}{
+		{0, "", "1"}, {0, "0", "1"}, {0, "1", "2"}, {0, "2", "3"}, {0, "3", "loop"}, {0, "9", "loop"}, {0, "70000", "loop"},
+		{0, "-1", "loop"}, {0, "x", "loop"}, {0, "99999999999999999999", "loop"}, {20, "12", "13"}, {20, "20", "loop"}, {1, "", "1"}, {1, "1", "loop"},
+	} {
+		r := newRig(t, mirror.Limits{MaxHops: hops.limit})
+		var served atomic.Int64
+		got := make(chan string, 1)
+		b := newFar(t, func(c *farConn) {
+			if q, _, err := c.request(); err == nil {
+				got <- fmt.Sprint(q.Header.Values("X-Umbra-Mirror-Hops"))
+				c.Write([]byte(okay))
+			}
+		})
+		r.cluster("a", origin(t, echo(&served)))
+		r.cluster("b", b.addr)
+		r.serve(r.to("a", r.policy("b", 100)))
+		if hops.sent == "" {
+			r.must(nil, false)
+		} else {
+			r.must(nil, false, "X-Umbra-Mirror-Hops", hops.sent)
+		}
+		n := r.copiesEnded("b")
+		if hops.want == "loop" {
+			if n.Dropped["loop"] != 1 || b.connections() != 0 {
+				t.Errorf("%+v: %+v", hops, n)
+			}
+			continue
+		}
+		if n.Delivered != 1 {
+			t.Errorf("%+v: %+v", hops, n)
+			continue
+		}
+		if v := <-got; v != "["+hops.want+"]" {
+			t.Errorf("%+v: copy carries %s", hops, v)
+		}
+	}
+}

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proxy_test
+
+import (
+	"bufio"
+	"io"
+	"math"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
+	"github.com/umbra-mesh/umbra/internal/dataplane/proxy"
+)
+
+// ids collects the request ids a server saw.
+type ids struct {
+	mu   sync.Mutex
+	seen map[string]int
+}
+
+func (s *ids) handler(w http.ResponseWriter, q *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.seen == nil {
+		s.seen = map[string]int{}
+	}
+	s.seen[q.Header.Get("X-Id")]++
+}
+
+// many sends n GETs over one connection and returns their ids.
+func (r *rig) many(n int) []string {
+	r.t.Helper()
+	c := r.dial()
+	defer c.Close()
+	read := bufio.NewReader(c)
+	var sent []string
+	for range n {
+		id := newID()
+		sent = append(sent, id)
+		io.WriteString(c, "GET / HTTP/1.1\r\nHost: h\r\nX-Id: "+id+"\r\n\r\n")
+		resp, err := http.ReadResponse(read, nil)
+		if err != nil || resp.StatusCode != 200 {
+			r.t.Fatal(resp, err)
+		}
+		io.Copy(io.Discard, resp.Body)
+	}
+	return sent
+}
+
+// near holds that k of n is a share p within 4 sigma.
+func near(t *testing.T, what string, k, n int, p float64) {
+	t.Helper()
+	if d := math.Abs(float64(k) - float64(n)*p); d > 4*math.Sqrt(float64(n)*p*(1-p)) {
+		t.Errorf("%s: %d of %d, want a share of %v", what, k, n, p)
+	}
+}
+
+func TestSharesAreNestedAndCountedOnce(t *testing.T) {
+	r := newRig(t, mirror.Limits{})
+	var a, b0, b10, b50, b100 ids
+	r.cluster("a", origin(t, a.handler))
+	r.cluster("b0", origin(t, b0.handler))
+	r.cluster("b10", origin(t, b10.handler))
+	r.cluster("b50", origin(t, b50.handler))
+	r.cluster("b100", origin(t, b100.handler))
+	r.serve(r.to("a", r.policy("b0", 0), r.policy("b10", 10), r.policy("b50", 50), r.policy("b100", 100)))
+	const n = 2000
+	sent := r.many(n)
+	for _, name := range []string{"b0", "b10", "b50", "b100"} {
+		got := r.copiesEnded(name)
+		if got.Eligible != n || got.Delivered != got.Selected {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	if len(a.seen) != n || len(b0.seen) != 0 || len(b100.seen) != n {
+		t.Errorf("production %d, 0 %%: %d, 100 %%: %d", len(a.seen), len(b0.seen), len(b100.seen))
+	}
+	near(t, "10 %", len(b10.seen), n, 0.1)
+	near(t, "50 %", len(b50.seen), n, 0.5)
+	for _, id := range sent {
+		if b10.seen[id] > b50.seen[id] {
+			t.Fatalf("request %s went to the 10 %% mirror and not to the 50 %% one", id)
+		}
+		if a.seen[id] != 1 || b50.seen[id] > 1 || b100.seen[id] != 1 {
+			t.Fatalf("request %s: production %d, 50 %%: %d, 100 %%: %d", id, a.seen[id], b50.seen[id], b100.seen[id])
+		}
+	}
+}
+
+func TestShareIsIndependentOfTheWeightedPick(t *testing.T) {
+	r := newRig(t, mirror.Limits{})
+	var a1, a2, b ids
+	r.cluster("a1", origin(t, a1.handler))
+	r.cluster("a2", origin(t, a2.handler))
+	r.cluster("b", origin(t, b.handler))
+	action := r.to("a1", r.policy("b", 50))
+	action.Clusters = append(action.Clusters, proxy.Weighted{Slot: r.clusters.Slot("a2"), Weight: 50})
+	action.Clusters[0].Weight, action.TotalWeight = 50, 100
+	r.serve(action)
+	const n = 2000
+	sent := r.many(n)
+	r.copiesEnded("b")
+	copied := [2]int{}
+	for _, id := range sent {
+		if b.seen[id] == 1 {
+			copied[a2.seen[id]]++
+		}
+	}
+	near(t, "picked the second", len(a2.seen), n, 0.5)
+	near(t, "copied of the first's", copied[0], len(a1.seen), 0.5)
+	near(t, "copied of the second's", copied[1], len(a2.seen), 0.5)
+}
+
+func TestHostOfTheCopy(t *testing.T) {
+	for _, keep := range []bool{false, true} {
+		r := newRig(t, mirror.Limits{})
+		var served atomic.Int64
+		hosts := make(chan string, 1)
+		b := newFar(t, func(c *farConn) {
+			for {
+				q, _, err := c.request()
+				if err != nil {
+					return
+				}
+				hosts <- q.Host
+				io.WriteString(c, okay)
+			}
+		})
+		r.cluster("a", origin(t, echo(&served)))
+		r.cluster("b", b.addr)
+		p := r.policy("b", 100)
+		p.KeepHost = keep
+		r.serve(r.to("a", p))
+		c := r.dial()
+		read := bufio.NewReader(c)
+		for host, want := range map[string]string{
+			"shop.example": "shop.example-shadow", "shop.example:8080": "shop.example-shadow:8080", "[::1]": "[::1]-shadow",
+			"[::1]:80": "[::1]-shadow:80", "192.0.2.7": "192.0.2.7-shadow", "shop-shadow": "shop-shadow", "shop-shadow:80": "shop-shadow:80",
+		} {
+			if keep {
+				want = host
+			}
+			io.WriteString(c, "GET / HTTP/1.1\r\nHost: "+host+"\r\n\r\n")
+			if resp, err := http.ReadResponse(read, nil); err != nil {
+				t.Fatal(err)
+			} else if resp.StatusCode != 200 {
+				t.Fatalf("%s: status %d", host, resp.StatusCode)
+			}
+			if got := <-hosts; got != want {
+				t.Errorf("Host %s, keep %v: copy has %s, want %s", host, keep, got, want)
+			}
+		}
+	}
+}
