@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package app puts the parts together, in the order data meets them, and starts, reloads, drains and stops them. It has
+// no logic of traffic or of configuration itself.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/umbra-mesh/umbra/internal/admin"
+	"github.com/umbra-mesh/umbra/internal/dataplane/build"
+	"github.com/umbra-mesh/umbra/internal/dataplane/format"
+	"github.com/umbra-mesh/umbra/internal/dataplane/loop"
+	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
+	"github.com/umbra-mesh/umbra/internal/dataplane/proxy"
+	"github.com/umbra-mesh/umbra/internal/dataplane/stats"
+	"github.com/umbra-mesh/umbra/internal/dataplane/upstream"
+	"github.com/umbra-mesh/umbra/internal/xds"
+)
+
+// spareThreads are Ps beside the workers' own: for the acceptors, reloads and pages, so that none of them ever keeps a
+// worker from running.
+const spareThreads = 2
+
+// App is one proxy with its control plane, in this process.
+type App struct {
+	opts    Options
+	started time.Time
+
+	control   *control
+	builder   *build.Builder
+	listeners *listeners
+	server    *proxy.Server
+	mirrors   *mirror.Engine
+	clusters  *upstream.Directory
+	workers   []*loop.Worker
+	registry  *stats.Registry
+	metrics   *prometheus.Registry
+	rejected  *prometheus.GaugeVec
+	admin     *admin.Server
+	log       *format.Writer
+	draining  atomic.Bool
+	running   sync.WaitGroup
+	stop      context.CancelFunc
+
+	reloads sync.Mutex // one reload at a time
+	mu      sync.Mutex
+	nacks   []xds.Nack // guarded by mu: of the last reload
+}
+
+// New reads the configuration, builds everything and serves it; a *ConfigError tells what is wrong with the first
+// configuration. Close must follow, unless New fails.
+func New(opts Options) (*App, error) {
+	opts = opts.withDefaults()
+	a := &App{opts: opts, started: time.Now(), control: newControl(opts.Input)}
+
+	// The configuration comes first: nothing is opened for one that cannot be served.
+	res, problems, err := a.control.next()
+	if err != nil {
+		return nil, err
+	}
+	if hasErrors(problems) {
+		return nil, &ConfigError{problems}
+	}
+
+	// The data plane, from the bottom.
+	if want := opts.Workers + spareThreads; runtime.GOMAXPROCS(0) < want {
+		runtime.GOMAXPROCS(want)
+	}
+	a.registry = stats.NewRegistry(opts.Workers)
+	if opts.AccessLog != "" {
+		if a.log, err = format.Open(opts.AccessLog, opts.Workers); err != nil {
+			return nil, fmt.Errorf("open access log: %w", err)
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	a.stop = cancel
+	for i := range opts.Workers {
+		w, err := loop.New(loop.Config{
+			Index: i, Logger: opts.Logger, Publish: func() { a.registry.Publish(i) },
+		})
+		if err != nil {
+			a.Close()
+			return nil, fmt.Errorf("make worker %d: %w", i, err)
+		}
+		a.workers = append(a.workers, w)
+		a.running.Go(func() {
+			if err := w.Run(ctx); err != nil {
+				opts.Logger.Error("worker ended", "worker", i, "error", err)
+			}
+		})
+	}
+	a.clusters = upstream.NewDirectory(a.workers, a.registry)
+	copyLog := a.log
+	if !opts.AccessLogCopies {
+		copyLog = nil
+	}
+	a.mirrors = mirror.NewEngine(mirror.Config{
+		Limits: opts.Mirror, LocalIP: nodeIP(), Registry: a.registry, Logger: opts.Logger, Log: copyLog,
+	})
+	a.server = proxy.NewServer(proxy.Config{
+		Workers: a.workers, Mirror: a.mirrors, Registry: a.registry, LocalIP: nodeIP(), Log: a.log,
+	})
+	a.listeners = newListeners(a.server, a.workers, opts.Ports, opts.Logger)
+	a.builder = build.New(build.Deps{Clusters: a.clusters, Mirrors: a.mirrors, Listeners: a.listeners})
+
+	// The pages, then the traffic.
+	a.metrics = a.newMetrics()
+	if opts.Admin != "" {
+		if a.admin, err = admin.Listen(opts.Admin, admin.New(a.pages()), opts.Logger); err != nil {
+			a.Close()
+			return nil, fmt.Errorf("listen on %s for the admin pages: %w", opts.Admin, err)
+		}
+		a.running.Go(func() {
+			if err := a.admin.Serve(); err != nil {
+				opts.Logger.Error("admin pages ended", "error", err)
+			}
+		})
+	}
+	a.running.Go(func() { loop.Watch(ctx, a.workers, opts.Logger, nil) })
+	a.report(problems)
+	if nacks := a.apply(res); len(nacks) > 0 {
+		a.Close()
+		return nil, nackError(nacks)
+	}
+	return a, nil
+}
+
+func (o Options) withDefaults() Options {
+	if o.Workers <= 0 {
+		o.Workers = runtime.NumCPU()
+	}
+	if o.DrainTimeout <= 0 {
+		o.DrainTimeout = 25 * time.Second
+	}
+	if o.Logger == nil {
+		o.Logger = discardLogger
+	}
+	return o
+}
+
+func nackError(nacks []xds.Nack) error {
+	var errs []error
+	for _, n := range nacks {
+		errs = append(errs, n)
+	}
+	return errors.Join(errs...)
+}
+
+// apply puts a set in force and remembers what of it was refused.
+func (a *App) apply(res *xds.Resources) []xds.Nack {
+	nacks := a.builder.Apply(res)
+	a.mu.Lock()
+	a.nacks = nacks
+	a.mu.Unlock()
+	for _, n := range nacks {
+		a.opts.Logger.Error("resource refused by the data plane; its last version stays",
+			"type", n.Type, "name", n.Name, "field", n.Path, "reason", n.Reason)
+	}
+	a.countRejected()
+	return nacks
+}
+
+// Reload reads the configuration again and serves what is good of it. It never takes anything good away for something
+// bad.
+func (a *App) Reload() {
+	a.reloads.Lock()
+	defer a.reloads.Unlock()
+	if a.draining.Load() {
+		return
+	}
+	res, problems, err := a.control.next()
+	if err != nil {
+		a.opts.Logger.Error("configuration could not be read; everything stays as it is", "error", err)
+		return
+	}
+	a.report(problems)
+	nacks := a.apply(res)
+	a.opts.Logger.Info("configuration reloaded", "version", res.Version, "refused", len(nacks))
+}
+
+// Watch reloads whenever the inputs change, until ctx is done.
+func (a *App) Watch(ctx context.Context) { a.control.loader.Watch(ctx, a.Reload) }
+
+// Reopen opens the access log again by its name, for log rotation.
+func (a *App) Reopen() {
+	if a.log != nil {
+		if err := a.log.Reopen(); err != nil {
+			a.opts.Logger.Error("access log could not be reopened", "error", err)
+		}
+	}
+}
+
+// Admin is the address of the admin pages, nil if there are none.
+func (a *App) Admin() string {
+	if a.admin == nil {
+		return ""
+	}
+	return a.admin.Addr().String()
+}
+
+// Addrs are the addresses that serve traffic.
+func (a *App) Addrs() []netip.AddrPort { return a.listeners.addrs() }
+
+// Drain stops accepting, lets requests under way end, then copies for at most 5 s, and returns when all is quiet or
+// DrainTimeout is over.
+func (a *App) Drain() {
+	a.draining.Store(true)
+	a.reloads.Lock() // a reload under way ends first: it must not open what is closed here
+	defer a.reloads.Unlock()
+	deadline := time.NewTimer(a.opts.DrainTimeout)
+	defer deadline.Stop()
+	a.listeners.stop()
+	quiet := make(chan struct{}, len(a.workers))
+	a.server.Drain(min(5*time.Second, a.opts.DrainTimeout/2), func() { quiet <- struct{}{} })
+	for range a.workers {
+		select {
+		case <-quiet:
+		case <-deadline.C:
+			a.opts.Logger.Warn("drain timeout: what is left is cut", "after", a.opts.DrainTimeout)
+			return
+		}
+	}
+	// Answers that are written but not yet taken by their clients.
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for a.connections() > 0 {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			return
+		}
+	}
+}
+
+func (a *App) connections() (n int) {
+	for _, w := range a.workers {
+		n += w.Conns()
+	}
+	return n
+}
+
+// Close ends everything at once. Drain first to lose nothing.
+func (a *App) Close() {
+	if a.listeners != nil {
+		a.listeners.stop()
+	}
+	if a.admin != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if err := a.admin.Close(ctx); err != nil {
+			a.opts.Logger.Debug("admin pages cut", "error", err)
+		}
+	}
+	a.stop()
+	a.running.Wait()
+	if a.log != nil {
+		if err := a.log.Close(); err != nil {
+			a.opts.Logger.Error("access log not written whole", "error", err)
+		}
+	}
+}

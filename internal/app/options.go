@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package app
+
+import (
+	"io"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/umbra-mesh/umbra/internal/controlplane/compile"
+	"github.com/umbra-mesh/umbra/internal/controlplane/mesh"
+	"github.com/umbra-mesh/umbra/internal/controlplane/source"
+	"github.com/umbra-mesh/umbra/internal/controlplane/translate"
+	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
+)
+
+// Input says which configuration is read and how: what `run` and `check` have in common.
+type Input struct {
+	Paths            []string // folders, files, "-"
+	Recursive        bool
+	Stdin            io.Reader
+	Namespace        string            // of resources that name none, and the proxy's own
+	Labels           map[string]string // this gateway's; nil: every Gateway is served
+	AllowUnsupported []string          // kinds whose unsupported parts are warnings
+	Profile          compile.Profile
+	Bind             string
+	Ports            map[uint32]uint32 // Gateway port -> port served
+	Outbound         netip.AddrPort    // a sidecar's outbound listener; zero: none
+}
+
+func (in *Input) loader() *source.Loader {
+	return source.New(in.Paths, source.Options{Recursive: in.Recursive, Namespace: in.Namespace, Stdin: in.Stdin})
+}
+
+func (in *Input) translation() translate.Options {
+	return translate.Options{Labels: in.Labels, Namespace: in.Namespace, AllowUnsupported: in.AllowUnsupported}
+}
+
+func (in *Input) compilation() compile.Options {
+	return compile.Options{
+		Profile: in.Profile, Bind: in.Bind, Ports: in.Ports, Outbound: in.Outbound, Namespace: in.Namespace,
+		Local: localAddrs(),
+	}
+}
+
+// Options are the settings of a running proxy.
+type Options struct {
+	Input
+	Admin           string // address of the admin pages; empty: none
+	Workers         int    // 0: one for each CPU
+	AccessLog       string // file, "-" for standard output; empty: none
+	AccessLogCopies bool   // also a line for each copy
+	Mirror          mirror.Limits
+	DrainTimeout    time.Duration // the most that stopping may take; 0: 25 s
+	Logger          *slog.Logger
+}
+
+// ConfigError is a first configuration that cannot be served, with everything that is wrong with it.
+type ConfigError struct{ Problems []mesh.Problem }
+
+func (e *ConfigError) Error() string {
+	lines := []string{"the configuration has errors:"}
+	for _, p := range e.Problems {
+		lines = append(lines, p.String())
+	}
+	return strings.Join(lines, "\n")
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"testing"
+	"unicode"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// command is one run of Main.
+type command struct {
+	t     *testing.T
+	stdin string
+	env   map[string]string
+}
+
+func (c command) run(args ...string) (code int, stdout, stderr string) {
+	c.t.Helper()
+	var out, err bytes.Buffer
+	code = Main(args, strings.NewReader(c.stdin), &out, &err, func(name string) (string, bool) {
+		v, ok := c.env[name]
+		return v, ok
+	})
+	return code, out.String(), err.String()
+}
+
+func file(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "in.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestWrongUsageExitsWith2AndSaysWhereHelpIs(t *testing.T) {
+	f := func(wantErr string, args ...string) {
+		t.Helper()
+		code, out, err := command{t: t}.run(args...)
+		if code != 2 || out != "" || !strings.Contains(err, wantErr) || !strings.Contains(err, "--help' for usage") {
+			t.Errorf("%v: exit %d, stdout %q, stderr %q; want 2 and %q", args, code, out, err, wantErr)
+		}
+	}
+	f("unknown command \"rum\" for \"umbra\"\n\nDid you mean this?\n\trun\n", "rum")
+	f(`unknown command "x" for "umbra mirrors"`, "mirrors", "x")
+	f(`unknown flag: --nope`, "run", "--nope")
+	f(`unknown command "x" for "umbra version"`, "version", "x")
+	f(`nothing to read: name a folder or a file with -f`, "run")
+	f(`nothing to read`, "check")
+	f(`invalid argument "gcp" for "--profile"`, "run", "-f", "x", "--profile", "gcp")
+	f(`"80" is not PORT=PORT`, "run", "-f", "x", "--port", "80")
+	f(`port 80 is given twice`, "run", "-f", "x", "--port", "80=1", "--port", "80=2")
+	f(`label "a" is not KEY=VALUE`, "run", "-f", "x", "--labels", "a")
+	f(`"127.0.0.1:0" has no port`, "run", "-f", "x", "--outbound", "127.0.0.1:0")
+	f(`--mirror-max-hops 0 is not between 1 and 9`, "run", "-f", "x", "--mirror-max-hops", "0")
+	f(`--mirror-max-hops 10 is not between 1 and 9`, "run", "-f", "x", "--mirror-max-hops", "10")
+	f(`--mirror-timeout 0s is not positive`, "run", "-f", "x", "--mirror-timeout", "0s")
+	f(`--mirror-max-in-flight -1 is not positive`, "run", "-f", "x", "--mirror-max-in-flight", "-1")
+	f(`--workers -1 is negative`, "run", "-f", "x", "--workers", "-1")
+	f(`--access-log-copies needs --access-log`, "run", "-f", "x", "--access-log-copies")
+	f(`"48MB" is no number of bytes`, "run", "-f", "x", "--mirror-memory", "48MB")
+}
+
+func TestRunExitsWith1IfItsFirstConfigurationIsBad(t *testing.T) {
+	path := file(t, "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: g}\nspec: {sever: []}\n")
+	code, out, err := command{t: t}.run("run", "-f", path, "--admin", "")
+	if code != 1 || out != "" || !strings.Contains(err, path+":4: error: Gateway default/g: spec.sever: unknown field") {
+		t.Errorf("exit %d, stdout %q, stderr %q", code, out, err)
+	}
+	code, _, err = command{t: t}.run("run", "-f", path+".not", "--admin", "")
+	if code != 1 || !strings.Contains(err, "in.yaml.not") {
+		t.Errorf("missing file: exit %d, stderr %q", code, err)
+	}
+}
+
+func TestCheckReadsStandardInput(t *testing.T) {
+	c := command{t: t, stdin: "apiVersion: v1\nkind: Namespace\nmetadata: {name: x}\n"}
+	if code, out, err := c.run("check", "-f", "-"); code != 0 || out != "no problems\n" || err != "" {
+		t.Errorf("exit %d, stdout %q, stderr %q", code, out, err)
+	}
+}
+
+func TestHelpTextsAreSentencesWithAnExample(t *testing.T) {
+	sentence := func(where, s string) {
+		if s == "" || !unicode.IsUpper([]rune(s)[0]) || !strings.HasSuffix(s, ".") {
+			t.Errorf("%s: %q does not begin with a capital and end with a full stop", where, s)
+		}
+	}
+	var walk func(*cobra.Command)
+	walk = func(c *cobra.Command) {
+		sentence(c.CommandPath(), c.Short)
+		if c.Example == "" && c.Name() != "help" {
+			t.Errorf("%s has no example", c.CommandPath())
+		}
+		c.LocalFlags().VisitAll(func(f *pflag.Flag) { sentence(c.CommandPath()+" --"+f.Name, f.Usage) })
+		for _, sub := range c.Commands() {
+			walk(sub)
+		}
+	}
+	walk(newRoot(nil))
+	for _, args := range [][]string{{}, {"--help"}, {"help"}, {"run", "--help"}, {"help", "mirrors"}} {
+		if code, out, err := (command{t: t}).run(args...); code != 0 || !strings.Contains(out, "Usage:") || err != "" {
+			t.Errorf("%v: exit %d, stdout %q, stderr %q", args, code, out, err)
+		}
+	}
+}
+
+func TestVersionNamesWhatTheBuildKnows(t *testing.T) {
+	if code, out, _ := (command{t: t}).run("version"); code != 0 || !strings.HasPrefix(out, "umbra ") {
+		t.Errorf("exit %d, stdout %q", code, out)
+	}
+	got := version(&debug.BuildInfo{
+		Main: debug.Module{Version: "v1.2.3"},
+		Settings: []debug.BuildSetting{
+			{Key: "vcs.revision", Value: "0123456789abcdef0123"}, {Key: "vcs.modified", Value: "true"},
+		},
+	})
+	if want := "umbra v1.2.3 (commit 0123456789ab with changes, go"; !strings.HasPrefix(got, want) {
+		t.Errorf("got %q, want %q...", got, want)
+	}
+	if got, want := version(&debug.BuildInfo{}), "umbra development version (go"; !strings.HasPrefix(got, want) {
+		t.Errorf("got %q, want %q...", got, want)
+	}
+}
+
+func TestSummaryCountsAndSaysNothingOfWhatIsNot(t *testing.T) {
+	f := func(errors, warnings, notes int, want string) {
+		t.Helper()
+		if got := summary(errors, warnings, notes); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	f(0, 0, 0, "no problems")
+	f(0, 0, 2, "no problems, 2 notes")
+	f(1, 2, 1, "1 error, 2 warnings, 1 note")
+	f(0, 1, 0, "1 warning")
+}

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/umbra-mesh/umbra/internal/controlplane/compile"
+)
+
+// envName is the environment variable of a flag.
+func envName(flag string) string {
+	return "UMBRA_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// setFromEnv sets a flag by the text of a variable; a list is split at commas.
+func setFromEnv(f *pflag.Flag, value string) error {
+	list, ok := f.Value.(pflag.SliceValue)
+	if !ok {
+		return f.Value.Set(value)
+	}
+	return list.Replace(strings.Split(value, ","))
+}
+
+// labels is a set of labels, k=v,...; nil until set.
+type labels map[string]string
+
+func (l *labels) Set(s string) error {
+	if *l == nil {
+		*l = labels{}
+	}
+	if s == "" {
+		return nil
+	}
+	for pair := range strings.SplitSeq(s, ",") {
+		k, v, ok := strings.Cut(pair, "=")
+		if !ok || k == "" {
+			return fmt.Errorf("label %q is not KEY=VALUE", pair)
+		}
+		(*l)[k] = v
+	}
+	return nil
+}
+
+func (l *labels) String() string {
+	var pairs []string
+	for _, k := range slices.Sorted(maps.Keys(*l)) {
+		pairs = append(pairs, k+"="+(*l)[k])
+	}
+	return strings.Join(pairs, ",")
+}
+
+func (*labels) Type() string { return "KEY=VALUE,..." }
+
+// ports maps a Gateway's port to the one that is served: 80=8080, repeated or separated by commas.
+type ports map[uint32]uint32
+
+func (p *ports) Set(s string) error {
+	for pair := range strings.SplitSeq(s, ",") {
+		from, to, ok := strings.Cut(pair, "=")
+		a, errA := strconv.ParseUint(from, 10, 16)
+		b, errB := strconv.ParseUint(to, 10, 16)
+		if !ok || errA != nil || errB != nil || a == 0 || b == 0 {
+			return fmt.Errorf("%q is not PORT=PORT, each of 1 to 65535", pair)
+		}
+		if had, ok := (*p)[uint32(a)]; ok && had != uint32(b) {
+			return fmt.Errorf("port %d is given twice: %d and %d", a, had, b)
+		}
+		if *p == nil {
+			*p = ports{}
+		}
+		(*p)[uint32(a)] = uint32(b)
+	}
+	return nil
+}
+
+func (p *ports) String() string {
+	var pairs []string
+	for _, k := range slices.Sorted(maps.Keys(*p)) {
+		pairs = append(pairs, fmt.Sprintf("%d=%d", k, (*p)[k]))
+	}
+	return strings.Join(pairs, ",")
+}
+
+func (*ports) Type() string { return "PORT=PORT" }
+
+// profile is the generation of Istio that is followed.
+type profile compile.Profile
+
+var profiles = map[string]profile{"asm": profile(compile.ASM), "istio": profile(compile.Istio)}
+
+func (p *profile) Set(s string) error {
+	v, ok := profiles[s]
+	if !ok {
+		return fmt.Errorf("%q is neither asm nor istio", s)
+	}
+	*p = v
+	return nil
+}
+
+func (p *profile) String() string {
+	for name, v := range profiles {
+		if v == *p {
+			return name
+		}
+	}
+	return ""
+}
+
+func (*profile) Type() string { return "asm|istio" }
+
+// ip is an address without a port.
+type ip struct{ netip.Addr }
+
+func (v *ip) Set(s string) (err error) {
+	v.Addr, err = netip.ParseAddr(s)
+	return err
+}
+
+func (*ip) Type() string { return "IP" }
+
+// address is an IP and a port; ":PORT" is all of the machine's addresses. The zero value is none.
+type address struct{ netip.AddrPort }
+
+func (v *address) Set(s string) error {
+	if strings.HasPrefix(s, ":") {
+		s = "0.0.0.0" + s
+	}
+	a, err := netip.ParseAddrPort(s)
+	if err != nil {
+		return err
+	}
+	if a.Port() == 0 {
+		return fmt.Errorf("%q has no port", s)
+	}
+	v.AddrPort = a
+	return nil
+}
+
+func (v *address) String() string {
+	if !v.IsValid() {
+		return ""
+	}
+	return v.AddrPort.String()
+}
+
+func (*address) Type() string { return "IP:PORT" }

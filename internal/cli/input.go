@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"errors"
+	"io"
+	"net/netip"
+
+	"github.com/spf13/pflag"
+
+	"github.com/umbra-mesh/umbra/internal/app"
+	"github.com/umbra-mesh/umbra/internal/controlplane/compile"
+)
+
+// inputFlags are those of every command that reads configuration.
+type inputFlags struct {
+	files            []string
+	recursive        bool
+	namespace        string
+	labels           labels
+	allowUnsupported []string
+	profile          profile
+	bind             ip
+	ports            ports
+	outbound         address
+}
+
+func (f *inputFlags) add(flags *pflag.FlagSet) {
+	f.bind.Addr = netip.IPv4Unspecified()
+	flags.StringArrayVarP(&f.files, "file", "f", nil,
+		"Read this `PATH`: a folder, a file, or - for standard input; .yaml, .yml and .json; repeatable.")
+	flags.BoolVarP(&f.recursive, "recursive", "R", false, "Read subfolders too.")
+	flags.StringVar(&f.namespace, "namespace", "default",
+		"Namespace of resources that name none, and of the proxy: short host names resolve in it.")
+	flags.Var(&f.labels, "labels",
+		"Labels of this gateway, which Gateway selectors must fit; without the flag every Gateway is served.")
+	flags.StringSliceVar(&f.allowUnsupported, "allow-unsupported", nil,
+		"Let what is not implemented of this `KIND` give warnings instead of errors; repeatable.")
+	flags.Var(&f.profile, "profile",
+		"Generation of Istio to follow: asm adds -shadow to the Host of copies and retries on 503; istio does neither.")
+	flags.Var(&f.bind, "bind", "Address on which Gateway ports are served.")
+	flags.Var(&f.ports, "port", "Serve a Gateway's port at another one, as in 80=8080; repeatable.")
+	flags.Var(&f.outbound, "outbound",
+		"Also serve a sidecar's outbound HTTP listener here, for VirtualServices that name no gateway; none if empty.")
+}
+
+// input is the flags' meaning; a mistake in them is one of usage.
+func (f *inputFlags) input(stdin io.Reader) (app.Input, error) {
+	if len(f.files) == 0 {
+		return app.Input{}, errors.New("nothing to read: name a folder or a file with -f")
+	}
+	return app.Input{
+		Paths: f.files, Recursive: f.recursive, Stdin: stdin, Namespace: f.namespace, Labels: f.labels,
+		AllowUnsupported: f.allowUnsupported, Profile: compile.Profile(f.profile), Bind: f.bind.String(), Ports: f.ports,
+		Outbound: f.outbound.AddrPort,
+	}, nil
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/umbra-mesh/umbra/internal/app"
+)
+
+type runFlags struct {
+	inputFlags
+	admin           string
+	workers         int
+	accessLog       string
+	accessLogCopies bool
+	mirrorTimeout   time.Duration
+	mirrorInFlight  int
+	mirrorWindow    quantity
+	mirrorMemory    quantity
+	mirrorHops      int
+}
+
+func newRun() *cobra.Command { return new(runFlags).command() }
+
+func (f *runFlags) command() *cobra.Command {
+	f.mirrorWindow, f.mirrorMemory = 8<<20, mirrorMemory("/")
+	cmd := &cobra.Command{
+		Use:   "run -f DIR|FILE|-",
+		Short: "Serve traffic by the resources in files, and mirror it.",
+		Long: "Serve traffic by the resources in files, and mirror it: control plane and proxy in one process.\n\n" +
+			"Changed files are in force within a second; a bad resource keeps its last good version, the others go on.\n" +
+			"SIGHUP reads everything again and reopens the access log. SIGTERM and SIGINT drain: nothing new is accepted,\n" +
+			"requests under way are answered, then copies end; a second signal cuts.",
+		Example: "  umbra run -f config/ --port 80=8080\n" +
+			"  kubectl get vs,gw,dr,se,svc -A -o yaml | umbra run -f - --labels istio=ingressgateway\n" +
+			"  umbra run -f examples/canary-mirror --outbound 127.0.0.1:15001 --access-log -",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
+	}
+	flags := cmd.Flags()
+	f.add(flags)
+	flags.StringVar(&f.admin, "admin", "127.0.0.1:15000", "Serve the admin pages at this `ADDR`; none if empty.")
+	flags.IntVar(&f.workers, "workers", 0, "Event loops; 0 is one for each CPU.")
+	flags.StringVar(&f.accessLog, "access-log", "",
+		"Write a line about each request to this `FILE`, - for standard output; none if empty.")
+	flags.BoolVar(&f.accessLogCopies, "access-log-copies", false, "Write a line about each copy too.")
+	flags.DurationVar(&f.mirrorTimeout, "mirror-timeout", 15*time.Second,
+		"Longest that a copy may take from the end of the request to the end of its answer.")
+	flags.IntVar(&f.mirrorInFlight, "mirror-max-in-flight", 256, "Most copies under way to one target.")
+	flags.Var(&f.mirrorWindow, "mirror-window", "Most bytes that a copy may lag behind the request.")
+	flags.Var(&f.mirrorMemory, "mirror-memory",
+		"Most memory for all copies together; by default 48Mi, or an eighth of what the process may have if that is less.")
+	flags.IntVar(&f.mirrorHops, "mirror-max-hops", 3, "Most mirrors that a request may pass one after another, 1 to 9.")
+	return cmd
+}
+
+func (f *runFlags) options(cmd *cobra.Command) (app.Options, error) {
+	in, err := f.input(cmd.InOrStdin())
+	switch {
+	case err != nil:
+	case f.workers < 0:
+		err = fmt.Errorf("--workers %d is negative", f.workers)
+	case f.accessLogCopies && f.accessLog == "":
+		err = errors.New("--access-log-copies needs --access-log")
+	case f.mirrorTimeout <= 0:
+		err = fmt.Errorf("--mirror-timeout %s is not positive", f.mirrorTimeout)
+	case f.mirrorInFlight <= 0:
+		err = fmt.Errorf("--mirror-max-in-flight %d is not positive", f.mirrorInFlight)
+	case f.mirrorHops < 1 || f.mirrorHops > 9:
+		err = fmt.Errorf("--mirror-max-hops %d is not between 1 and 9", f.mirrorHops)
+	}
+	if err != nil {
+		return app.Options{}, err
+	}
+	opts := app.Options{
+		Input: in, Admin: f.admin, Workers: f.workers, AccessLog: f.accessLog, AccessLogCopies: f.accessLogCopies,
+		Logger: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)),
+	}
+	opts.Mirror.Timeout = f.mirrorTimeout
+	opts.Mirror.MaxInFlight = f.mirrorInFlight
+	opts.Mirror.Window = int(f.mirrorWindow)
+	opts.Mirror.Memory = int64(f.mirrorMemory)
+	opts.Mirror.MaxHops = f.mirrorHops
+	return opts, nil
+}
+
+func (f *runFlags) run(cmd *cobra.Command) error {
+	opts, err := f.options(cmd)
+	if err != nil {
+		return err
+	}
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM)
+	defer signal.Stop(signals)
+
+	a, err := app.New(opts)
+	if err != nil {
+		return failed(err)
+	}
+	for _, line := range a.StartLines() {
+		fmt.Fprintln(cmd.OutOrStdout(), line)
+	}
+	ctx, cancel := context.WithCancel(cmd.Context())
+	var watching sync.WaitGroup
+	watching.Go(func() { a.Watch(ctx) })
+	defer watching.Wait()
+	defer cancel()
+
+	for s := range signals {
+		if s != syscall.SIGHUP {
+			opts.Logger.Info("draining; a second signal cuts", "signal", s.String())
+			break
+		}
+		a.Reload()
+		a.Reopen()
+	}
+	cancel()
+	return stop(a, signals)
+}
+
+// stop drains; another signal to end ends at once.
+func stop(a *app.App, signals <-chan os.Signal) error {
+	drained := make(chan struct{})
+	go func() {
+		a.Drain()
+		close(drained)
+	}()
+	for {
+		select {
+		case <-drained:
+			a.Close()
+			return nil
+		case s := <-signals:
+			if s != syscall.SIGHUP {
+				// Not Close: it would wait for the drain that is to be cut.
+				return failed(fmt.Errorf("cut by a second signal, %s", s))
+			}
+		}
+	}
+}
