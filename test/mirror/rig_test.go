@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package mirror_test proves the mirror's promises against a far end that is a process of its own.
+package mirror_test
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/umbra-mesh/umbra/internal/dataplane/listener"
+	"github.com/umbra-mesh/umbra/internal/dataplane/loop"
+	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
+	"github.com/umbra-mesh/umbra/internal/dataplane/proxy"
+	"github.com/umbra-mesh/umbra/internal/dataplane/route"
+	"github.com/umbra-mesh/umbra/internal/dataplane/stats"
+	"github.com/umbra-mesh/umbra/internal/dataplane/upstream"
+)
+
+// rig is a data plane of one listener and one route: everything to cluster a, all of it mirrored to cluster b.
+type rig struct {
+	addr     string
+	clusters *upstream.Directory
+	mirrors  *mirror.Engine
+	stats    *mirror.Stats
+	target   *mirror.Target
+}
+
+func newRig(t *testing.T, limits mirror.Limits, a, b string) *rig {
+	t.Helper()
+	const n = 2
+	registry, logger := stats.NewRegistry(n), slog.New(slog.DiscardHandler)
+	var workers []*loop.Worker
+	for i := range n {
+		w, err := loop.New(loop.Config{Index: i, Publish: func() { registry.Publish(i) }, Logger: logger})
+		if err != nil {
+			t.Fatal(err)
+		}
+		workers = append(workers, w)
+	}
+	r := &rig{clusters: upstream.NewDirectory(workers, registry)}
+	for name, addr := range map[string]string{"a": a, "b": b} {
+		r.clusters.Set(upstream.Config{
+			Name: name, ConnectTimeout: 10 * time.Second, MaxConnections: upstream.Unlimited, MaxPending: upstream.Unlimited,
+			MaxRequests: upstream.Unlimited, MaxRetries: upstream.Unlimited,
+			Static: []upstream.Endpoint{{Addr: netip.MustParseAddrPort(addr)}},
+		})
+	}
+	r.mirrors = mirror.NewEngine(mirror.Config{Limits: limits, LocalIP: "192.0.2.1", Registry: registry, Logger: logger})
+	r.stats = r.mirrors.Stats("test", "b")
+	r.target = r.mirrors.Target(r.clusters.Slot("b"))
+	table, err := route.New(route.Config[*proxy.Action]{Hosts: []route.VirtualHost[*proxy.Action]{{
+		Name: "all", Domains: []string{"*"},
+		Routes: []route.Route[*proxy.Action]{{
+			Path: route.PathMatch{Kind: route.PathPrefix, Value: "/"},
+			Action: &proxy.Action{
+				Name: "all", Clusters: []proxy.Weighted{{Slot: r.clusters.Slot("a"), Weight: 1}}, TotalWeight: 1,
+				Mirrors: []mirror.Policy{{Target: r.target, Stats: r.stats, Numerator: 100, Denominator: 100}},
+			},
+		}},
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	routes := &proxy.RouteSlot{Name: "test"}
+	routes.Store(table)
+	server := proxy.NewServer(proxy.Config{Workers: workers, Mirror: r.mirrors, Registry: registry, LocalIP: "192.0.2.1"})
+	front := server.NewListener(proxy.ListenerConfig{
+		Name: "test", StatPrefix: "test", Routes: routes, UseRemoteAddress: true,
+		IdleTimeout: time.Minute, HeadTimeout: 10 * time.Second, StreamIdle: 5 * time.Minute,
+	})
+	l, err := listener.Listen(netip.MustParseAddrPort("127.0.0.1:0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.addr = l.Addr().String()
+	var wg sync.WaitGroup
+	for _, w := range workers {
+		wg.Go(func() {
+			if err := w.Run(context.Background()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Go(func() {
+		l.Serve(workers, func(w *loop.Worker, fd int, peer, local netip.AddrPort) {
+			server.Accept(w, front, fd, peer, local)
+		})
+	})
+	t.Cleanup(func() {
+		l.Close()
+		for _, w := range workers {
+			w.Stop()
+		}
+		wg.Wait()
+	})
+	return r
+}
