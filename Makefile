@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+# Everything a contributor needs. Only Go is required; bench also wants nginx (apt-get install nginx).
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DELETE_ON_ERROR:
+MAKEFLAGS += --warn-undefined-variables --no-builtin-rules
+.DEFAULT_GOAL := help
+
+FUZZTIME ?= 30s
+FUZZFLAGS ?=
+BENCHFLAGS ?=
+LINT := go tool -modfile=tools/go.mod golangci-lint
+
+.PHONY: help
+help: ## List the targets.
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+.PHONY: build
+build: ## Build bin/umbra.
+	go build -o bin/umbra ./cmd/umbra
+
+.PHONY: check
+check: lint vet test ## All that must be green before a commit.
+
+.PHONY: test
+test: ## Run every test with the race detector, the bench's own too.
+	go test -race ./...
+	cd bench && go test ./...
+
+.PHONY: vet
+vet: ## Run go vet.
+	go vet ./...
+	cd bench && go vet ./...
+
+.PHONY: lint
+lint: ## Run the pinned linters (the first run builds them, some minutes).
+	$(LINT) run ./...
+	root=$$PWD
+	cd bench && go tool -modfile="$$root/tools/go.mod" golangci-lint run -c "$$root/.golangci.yml" ./...
+
+.PHONY: fmt
+fmt: ## Format the code as lint wants it.
+	$(LINT) fmt ./...
+	root=$$PWD
+	cd bench && go tool -modfile="$$root/tools/go.mod" golangci-lint fmt -c "$$root/.golangci.yml" ./...
+
+.PHONY: golden
+golden: ## Rewrite the goldens with what the code gives now: read the difference before you commit it.
+	grep -rl --include='*_test.go' 'flag.Bool("update"' internal test 2>/dev/null | xargs -r -n1 dirname | sort -u |
+		while read -r dir; do go test "./$$dir" -update </dev/null; done
+	git diff --stat
+
+.PHONY: fuzz
+fuzz: ## Fuzz each target in turn for FUZZTIME (30s).
+	grep -rn --include='*_test.go' '^func Fuzz' internal |
+		sed -E 's|^([^:]*)/[^/]*:[0-9]*:func (Fuzz[A-Za-z0-9_]*).*|\1 \2|' |
+		while read -r dir target; do
+			echo "== $$target in $$dir"
+			go test "./$$dir" -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $(FUZZFLAGS) </dev/null
+		done
+
+.PHONY: bench
+bench: build ## Compare CPU per request with nginx (BENCHFLAGS='-rounds 1 -cases get'; see bench/README.md).
+	cd bench
+	go build -o ../bin/bench .
+	../bin/bench -umbra ../bin/umbra $(BENCHFLAGS)
+
+.PHONY: demo
+demo: ## Show two meshes and a mirror between them, on this machine.
+	go run ./cmd/umbra demo
