@@ -33,11 +33,11 @@ func (c *control) next() (*xds.Resources, []mesh.Problem, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	settled := c.keep.Settle(set, loading, func(rs []*source.Resource) []mesh.Problem {
-		_, problems := c.in.resources(rs)
+	var res xds.Resources
+	settled := c.keep.Settle(set, loading, func(rs []*source.Resource) (problems []mesh.Problem) {
+		res, problems = c.in.resources(rs) // the last call is for what is settled on
 		return problems
 	})
-	res, _ := c.in.resources(settled.Resources)
 	c.keep.Accept(settled.Resources)
 	c.mu.Lock()
 	c.problems, c.refused = settled.Problems, settled.Refused

@@ -51,7 +51,7 @@ func Compile(c mesh.Config, e mesh.Endpoints, opts Options) (xds.Resources, []me
 	k := &compiler{
 		opts:      opts.withDefaults(),
 		endpoints: e,
-		rules:     map[rulesKey][]*routev3.Route{},
+		rules:     map[rulesKey]ruleRoutes{},
 		bound:     map[string][]*mesh.VirtualService{},
 		retry:     retryPolicy(opts.Profile),
 	}
@@ -101,12 +101,19 @@ type compiler struct {
 	sorted    []*mesh.Service          // by host
 	own       []ownListener
 	bound     map[string][]*mesh.VirtualService // by gateway name or "mesh", oldest first
-	rules     map[rulesKey][]*routev3.Route     // compiled once a port, shared between virtual hosts
+	rules     map[rulesKey]ruleRoutes           // compiled once a port, shared between virtual hosts
 	retry     *routev3.RetryPolicy
 	problems  []mesh.Problem
 }
 
 func (k *compiler) problem(p mesh.Problem) { k.problems = append(k.problems, p) }
+
+// problemAt is for what stands at a place in a resource.
+func (k *compiler) problemAt(s mesh.Severity, origin mesh.Ref, at mesh.Place, message, fix string) {
+	k.problem(mesh.Problem{
+		Severity: s, Resource: origin, Line: at.Line, Field: at.Field, Message: message, Fix: fix,
+	})
+}
 
 // sortedProblems orders by place. One rule is compiled for every port it serves: what is wrong with it is said once.
 func (k *compiler) sortedProblems() []mesh.Problem {

@@ -30,8 +30,9 @@ func service(name, host string, ports ...uint32) *mesh.Service {
 
 func gateway(ports ...uint32) *mesh.Gateway {
 	g := &mesh.Gateway{Origin: ref("Gateway", "gw"), Name: "default/gw"}
-	for _, p := range ports {
+	for i, p := range ports {
 		g.Servers = append(g.Servers, mesh.Server{
+			Place: mesh.Place{Field: fmt.Sprintf("spec.servers[%d]", i), Line: 5 + i},
 			Port:  mesh.Port{Number: p, Name: "http", Protocol: "HTTP"},
 			Hosts: []mesh.ServerHost{{Namespace: "*", Host: "*"}},
 		})
@@ -40,6 +41,9 @@ func gateway(ports ...uint32) *mesh.Gateway {
 }
 
 func virtualService(name string, rules ...mesh.Rule) *mesh.VirtualService {
+	for i := range rules {
+		rules[i].Place = mesh.Place{Field: fmt.Sprintf("spec.http[%d]", i), Line: 7 + i}
+	}
 	return &mesh.VirtualService{
 		Origin: ref("VirtualService", name), Name: name, Namespace: "default",
 		Hosts: []string{"*"}, Gateways: []string{"default/gw"}, Rules: rules,
@@ -75,10 +79,39 @@ func TestGatewayAtTheOutboundAddressIsAnErrorAndLeftOut(t *testing.T) {
 	if diff := cmp.Diff([]string{"127.0.0.1_80", "127.0.0.1_81"}, names(r)); diff != "" {
 		t.Errorf("listeners (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"f.yaml:1: error: Gateway default/gw: spec.servers[0]: port 80 would be served at " +
+	if diff := cmp.Diff([]string{"f.yaml:5: error: Gateway default/gw: spec.servers[0]: port 80 would be served at " +
 		"127.0.0.1:80, which is the outbound listener's address; serve it elsewhere"}, texts(problems)); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)
 	}
+}
+
+func TestServerOnAnAddressThatIsCoveredIsAnErrorAndLeftOut(t *testing.T) {
+	f := func(binds, want, problem string) {
+		t.Helper()
+		var ports []uint32
+		for range strings.Fields(binds) {
+			ports = append(ports, 80)
+		}
+		g := gateway(ports...)
+		for i, b := range strings.Fields(binds) {
+			g.Servers[i].Bind = b
+		}
+		r, problems := compile.Compile(mesh.Config{Gateways: []*mesh.Gateway{g}}, nil, compile.Options{
+			Outbound: netip.MustParseAddrPort("127.0.0.1:81"),
+		})
+		if got := strings.Join(names(r), " "); got != want {
+			t.Errorf("%s: listeners %s, want %s", binds, got, want)
+		}
+		if got := strings.Join(texts(problems), "\n"); !strings.Contains(got, problem) || (got == "") != (problem == "") {
+			t.Errorf("%s: problems %s, want %s", binds, got, problem)
+		}
+	}
+	f("0.0.0.0 127.0.0.1", "0.0.0.0_80 127.0.0.1_81",
+		"spec.servers[1]: port 80 would be served at 127.0.0.1:80, but there is a listener at 0.0.0.0:80")
+	f("127.0.0.1 ::", "127.0.0.1_80 127.0.0.1_81",
+		"spec.servers[1]: port 80 would be served at [::]:80, but there is a listener at 127.0.0.1:80")
+	f("127.0.0.1 127.0.0.1 10.0.0.1", "10.0.0.1_80 127.0.0.1_80 127.0.0.1_81", "")
+	f("0.0.0.0 ::1", "0.0.0.0_80 127.0.0.1_81 ::1_80", "")
 }
 
 func TestServerWithoutAnAddressIsAnErrorAndLeftOut(t *testing.T) {
@@ -91,8 +124,8 @@ func TestServerWithoutAnAddressIsAnErrorAndLeftOut(t *testing.T) {
 		t.Errorf("listeners (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff([]string{
-		`f.yaml:1: error: Gateway default/gw: spec.servers[1]: bind "unix:///x" is not an IP address; serve it elsewhere`,
-		`f.yaml:1: error: Gateway default/gw: spec.servers[2]: port 70000 is not between 1 and 65535; serve it elsewhere`,
+		`f.yaml:6: error: Gateway default/gw: spec.servers[1]: bind "unix:///x" is not an IP address; serve it elsewhere`,
+		`f.yaml:7: error: Gateway default/gw: spec.servers[2]: port 70000 is not between 1 and 65535; serve it elsewhere`,
 	}, texts(problems)); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)
 	}
@@ -236,7 +269,9 @@ func TestMirrorToASubsetLeadsBackOnlyByTheSubsetsEndpoints(t *testing.T) {
 }
 
 func TestProblemOfARuleIsSaidOnceHoweverManyHostsItServes(t *testing.T) {
-	vs := virtualService("v", mesh.Rule{Route: []mesh.Destination{to("x.example", 0)}})
+	d := to("x.example", 0)
+	d.Place = mesh.Place{Field: "spec.http[0].route[0].destination", Line: 9}
+	vs := virtualService("v", mesh.Rule{Route: []mesh.Destination{d}})
 	vs.Hosts = []string{"one.example", "two.example"}
 	g := gateway(80)
 	g.Servers[0].Hosts = append(g.Servers[0].Hosts, mesh.ServerHost{Namespace: "*", Host: "one.example"})
@@ -244,7 +279,7 @@ func TestProblemOfARuleIsSaidOnceHoweverManyHostsItServes(t *testing.T) {
 		Services: []*mesh.Service{service("x", "x.example", 8001, 8002)},
 		Gateways: []*mesh.Gateway{g, g}, VirtualServices: []*mesh.VirtualService{vs},
 	}, nil, compile.Options{})
-	if diff := cmp.Diff([]string{"f.yaml:1: error: VirtualService default/v: spec.http[0].route[0].destination: " +
+	if diff := cmp.Diff([]string{"f.yaml:9: error: VirtualService default/v: spec.http[0].route[0].destination: " +
 		"without a port it goes to port 80, which is none of x.example that carries HTTP; give a port.number: 8001, 8002",
 	}, texts(problems)); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)

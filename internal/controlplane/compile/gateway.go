@@ -35,18 +35,11 @@ func (k *compiler) gatewayListeners(gateways []*mesh.Gateway) []*gatewayListener
 		for i := range g.Servers {
 			s := &g.Servers[i]
 			addr, routes, err := k.serve(s)
-			if err == nil && addr == k.opts.Outbound {
-				err = fmt.Errorf("port %d would be served at %s, which is the outbound listener's address",
-					s.Port.Number, addr)
+			if err == nil {
+				err = k.free(s.Port.Number, addr)
 			}
 			if err != nil {
-				k.problem(mesh.Problem{
-					Severity: mesh.Error,
-					Resource: g.Origin,
-					Field:    fmt.Sprintf("spec.servers[%d]", i),
-					Message:  err.Error(),
-					Fix:      "serve it elsewhere",
-				})
+				k.problemAt(mesh.Error, g.Origin, s.Place, err.Error(), "serve it elsewhere")
 				continue
 			}
 			l, ok := byAddr[addr]
@@ -60,6 +53,20 @@ func (k *compiler) gatewayListeners(gateways []*mesh.Gateway) []*gatewayListener
 		}
 	}
 	return list
+}
+
+// free tells of a listener that does not leave room for one at addr: two at the very same address are one, but beside one
+// on all addresses there is none on a single one.
+func (k *compiler) free(port uint32, addr netip.AddrPort) error {
+	for _, l := range k.own {
+		switch {
+		case addr == k.opts.Outbound:
+			return fmt.Errorf("port %d would be served at %s, which is the outbound listener's address", port, addr)
+		case l.addr != addr && (l.covers(addr) || ownListener{addr}.covers(l.addr)):
+			return fmt.Errorf("port %d would be served at %s, but there is a listener at %s", port, addr, l.addr)
+		}
+	}
+	return nil
 }
 
 // serve says where a server listens and what its route configuration is called.
@@ -105,7 +112,7 @@ func (k *compiler) gatewayRoutes(l *gatewayListener) *routev3.RouteConfiguration
 		hosts = slices.DeleteFunc(hosts, func(h *gatewayHost) bool {
 			same := h.port == first.port && slices.Equal(h.sources, first.sources)
 			if same {
-				domains = append(domains, h.domain)
+				domains = append(domains, domain(h.domain))
 			}
 			return same
 		})
@@ -114,7 +121,7 @@ func (k *compiler) gatewayRoutes(l *gatewayListener) *routev3.RouteConfiguration
 			continue
 		}
 		rc.VirtualHosts = append(rc.VirtualHosts, &routev3.VirtualHost{
-			Name:                       fmt.Sprintf("%s:%d", first.domain, first.port),
+			Name:                       fmt.Sprintf("%s:%d", domain(first.domain), first.port),
 			Domains:                    domains,
 			Routes:                     routes,
 			IncludeRequestAttemptCount: true,
@@ -135,11 +142,11 @@ func (k *compiler) gatewayHosts(l *gatewayListener) []*gatewayHost {
 	byDomain := map[string]*gatewayHost{}
 	for _, gs := range l.servers {
 		for _, vs := range k.bound[gs.gateway.Name] {
-			for _, domain := range intersection(gs.server.Hosts, vs) {
-				h, ok := byDomain[domain]
+			for _, name := range intersection(gs.server.Hosts, vs) {
+				h, ok := byDomain[name]
 				if !ok {
-					h = &gatewayHost{domain: domain, port: gs.server.Port.Number, origin: gs.gateway.Origin}
-					byDomain[domain] = h
+					h = &gatewayHost{domain: name, port: gs.server.Port.Number, origin: gs.gateway.Origin}
+					byDomain[name] = h
 				}
 				if h.port != gs.server.Port.Number {
 					k.problem(mesh.Problem{
@@ -147,7 +154,7 @@ func (k *compiler) gatewayHosts(l *gatewayListener) []*gatewayHost {
 						Resource: gs.gateway.Origin,
 						Message: fmt.Sprintf(
 							"port %d and port %d of %s are both served at %s: host %q answers for port %d only",
-							gs.server.Port.Number, h.port, h.origin, l.addr, domain, h.port),
+							gs.server.Port.Number, h.port, h.origin, l.addr, name, h.port),
 						Fix: "serve them at different ports",
 					})
 					continue
@@ -171,22 +178,18 @@ func (k *compiler) merge(h *gatewayHost) []*routev3.Route {
 	var routes, last []*routev3.Route
 	var catcher *mesh.VirtualService
 	for _, vs := range h.sources {
-		for _, r := range k.routes(vs, h.port) {
+		rules := k.routes(vs, h.port)
+		for _, r := range rules.list {
 			if !catchAll(r) {
 				routes = append(routes, r)
 				continue
 			}
 			last = append(last, r)
 			if catcher != nil {
-				k.problem(mesh.Problem{
-					Severity: mesh.Warning,
-					Resource: vs.Origin,
-					Field:    "spec.http",
-					Message: fmt.Sprintf(
-						"the rule for all requests is never reached on host %q: that of %s comes first",
+				k.problemAt(mesh.Warning, vs.Origin, rules.catchAll,
+					fmt.Sprintf("is never reached on host %q: that of %s takes all requests before it",
 						h.domain, catcher.Origin),
-					Fix: "give only one of them a rule without conditions",
-				})
+					"give only one of them a rule without conditions")
 			}
 			catcher = vs
 		}
@@ -211,14 +214,9 @@ func (k *compiler) unused(c mesh.Config) {
 	for _, g := range c.Gateways {
 		for _, vs := range k.bound[g.Name] {
 			if !slices.ContainsFunc(g.Servers, func(s mesh.Server) bool { return len(intersection(s.Hosts, vs)) > 0 }) {
-				k.problem(mesh.Problem{
-					Severity: mesh.Warning,
-					Resource: vs.Origin,
-					Field:    "spec.hosts",
-					Message: fmt.Sprintf("no server of %s takes any of the hosts %s",
-						g.Origin, strings.Join(vs.Hosts, ", ")),
-					Fix: "add a host to the gateway's server, or correct the virtual service's",
-				})
+				k.problemAt(mesh.Warning, vs.Origin, vs.HostsAt,
+					fmt.Sprintf("no server of %s takes any of the hosts %s", g.Origin, strings.Join(vs.Hosts, ", ")),
+					"add a host to the gateway's server, or correct the virtual service's")
 			}
 		}
 	}

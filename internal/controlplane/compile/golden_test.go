@@ -31,7 +31,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite want.yaml and problems.txt of the goldens")
 
-func goldens(t *testing.T) []string {
+func goldens(t testing.TB) []string {
 	t.Helper()
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -46,7 +46,7 @@ type golden struct {
 	archive *txtar.Archive
 }
 
-func read(t *testing.T, file string) *golden {
+func read(t testing.TB, file string) *golden {
 	t.Helper()
 	a, err := txtar.ParseFile(file)
 	if err != nil {

@@ -45,6 +45,14 @@ func covers(pattern, host string) bool {
 	return wild && strings.HasSuffix(host, suffix) && len(strings.TrimPrefix(host, "*")) > len(suffix)
 }
 
+// domain is a host as it stands in requests: an IPv6 address in brackets.
+func domain(host string) string {
+	if strings.Contains(host, ":") {
+		return "[" + host + "]"
+	}
+	return host
+}
+
 // bySpecificity orders full names before wildcards, longer wildcards before shorter ones, then by alphabet.
 func bySpecificity(a, b string) int {
 	wildA, wildB := strings.HasPrefix(a, "*"), strings.HasPrefix(b, "*")

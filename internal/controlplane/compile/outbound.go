@@ -39,9 +39,9 @@ func (k *compiler) outboundRoutes() *routev3.RouteConfiguration {
 	for _, s := range k.sorted {
 		hosts = append(hosts, k.serviceHosts(s, rules.of(s.Host))...)
 	}
-	for _, name := range rules.hosts() {
+	for name, vs := range rules.byHost {
 		if !k.hasServiceUnder(name) {
-			hosts = append(hosts, k.foreignHost(name, rules[name]))
+			hosts = append(hosts, k.foreignHost(name, vs))
 		}
 	}
 	slices.SortStableFunc(hosts, func(a, b *outboundHost) int { return strings.Compare(a.name, b.name) })
@@ -67,58 +67,44 @@ func (k *compiler) outboundRoutes() *routev3.RouteConfiguration {
 	return rc
 }
 
-// meshRules are the virtual services for sidecars by host, one for each host.
-type meshRules map[string]*mesh.VirtualService
+// meshRules are the virtual services for sidecars, one for each host.
+type meshRules struct {
+	byHost    map[string]*mesh.VirtualService
+	wildcards []string // the hosts that are, longest first
+}
 
 func (k *compiler) meshRules() meshRules {
-	rules := meshRules{}
+	rules := meshRules{byHost: map[string]*mesh.VirtualService{}}
 	for _, vs := range k.bound[meshGateway] {
 		for _, host := range vs.Hosts {
-			first, ok := rules[host]
+			first, ok := rules.byHost[host]
 			if !ok {
-				rules[host] = vs
+				rules.byHost[host] = vs
+				if strings.HasPrefix(host, "*") {
+					rules.wildcards = append(rules.wildcards, host)
+				}
 			} else if first != vs {
-				k.problem(mesh.Problem{
-					Severity: mesh.Warning,
-					Resource: vs.Origin,
-					Field:    "spec.hosts",
-					Message: fmt.Sprintf("host %q already has the rules of %s, which is older: these are not used",
+				k.problemAt(mesh.Warning, vs.Origin, vs.HostsAt,
+					fmt.Sprintf("host %q already has the rules of %s, which is older: these are not used",
 						host, first.Origin),
-					Fix: "put the rules of a host into one virtual service",
-				})
+					"put the rules of a host into one virtual service")
 			}
 		}
 	}
+	slices.SortFunc(rules.wildcards, bySpecificity)
 	return rules
-}
-
-func (r meshRules) hosts() []string {
-	names := make([]string, 0, len(r))
-	for name := range r {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }
 
 // of finds the rules of a service: those for its own name, else for the longest wildcard over it.
 func (r meshRules) of(host string) *mesh.VirtualService {
-	if vs, ok := r[host]; ok {
+	if vs, ok := r.byHost[host]; ok {
 		return vs
 	}
-	rest := strings.TrimPrefix(host, "*.")
-	for {
-		if rest != host {
-			if vs, ok := r["*."+rest]; ok {
-				return vs
-			}
-		}
-		_, parent, ok := strings.Cut(rest, ".")
-		if !ok {
-			return r["*"]
-		}
-		rest = parent
+	i := slices.IndexFunc(r.wildcards, func(pattern string) bool { return covers(pattern, host) })
+	if i < 0 {
+		return nil
 	}
+	return r.byHost[r.wildcards[i]]
 }
 
 // serviceHosts makes a virtual host for each HTTP port of a service, and one that answers 404 for all other ports.
@@ -138,7 +124,7 @@ func (k *compiler) serviceHosts(s *mesh.Service, vs *mesh.VirtualService) []*out
 			portless = true
 		}
 		if vs != nil {
-			h.routes = k.routes(vs, p.Number)
+			h.routes = k.routes(vs, p.Number).list
 			h.origin = vs.Origin
 		}
 		if len(h.routes) == 0 {
@@ -194,10 +180,11 @@ func (k *compiler) hasServiceUnder(name string) bool {
 
 // foreignHost is the virtual host of rules whose host no service has: only for the default port.
 func (k *compiler) foreignHost(host string, vs *mesh.VirtualService) *outboundHost {
+	host = domain(host)
 	h := &outboundHost{name: fmt.Sprintf("%s:%d", host, defaultPort), origin: vs.Origin, count: true}
 	h.ports(host, nil, fmt.Sprint(defaultPort))
 	h.ports(host, nil, "")
-	h.routes = k.routes(vs, defaultPort)
+	h.routes = k.routes(vs, defaultPort).list
 	return h
 }
 

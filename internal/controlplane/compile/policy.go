@@ -40,17 +40,16 @@ type mirrorPolicy = routev3.RouteAction_RequestMirrorPolicy
 
 // mirrors compiles the mirror policies of a rule. One that leads back to this proxy is an error and is left out, so
 // that even its last good version cannot loop.
-func (k *compiler) mirrors(vs *mesh.VirtualService, rule int, listenPort uint32) []*mirrorPolicy {
+func (k *compiler) mirrors(vs *mesh.VirtualService, r *mesh.Rule, listenPort uint32) []*mirrorPolicy {
 	var list []*mirrorPolicy
-	for _, m := range vs.Rules[rule].Mirrors {
-		field := fmt.Sprintf("spec.http[%d]", rule)
-		if p, looped := k.loop(m, listenPort); looped {
-			p.Resource, p.Field = vs.Origin, field
-			k.problem(p)
+	for _, m := range r.Mirrors {
+		if back := k.loop(m, listenPort); back != "" {
+			k.problemAt(mesh.Error, vs.Origin, m.Destination.Place, back,
+				"mirror to an address that this proxy does not listen on")
 			continue
 		}
 		list = append(list, &mirrorPolicy{
-			Cluster: k.destination(m.Destination, listenPort, vs.Origin, field),
+			Cluster: k.destination(m.Destination, listenPort, vs.Origin),
 			RuntimeFraction: &corev3.RuntimeFractionalPercent{DefaultValue: &typev3.FractionalPercent{
 				Numerator:   m.Numerator,
 				Denominator: denominator(m.Denominator),

@@ -20,24 +20,30 @@ type rulesKey struct {
 	port uint32
 }
 
-// routes compiles the rules of a virtual service in match order, one route for each match. Behind a route that takes
-// every request nothing is emitted. The list is shared: do not write to it.
-func (k *compiler) routes(vs *mesh.VirtualService, listenPort uint32) []*routev3.Route {
-	key := rulesKey{vs, listenPort}
-	if list, ok := k.rules[key]; ok {
-		return list
-	}
-	list := k.compileRules(vs, listenPort)
-	k.rules[key] = list
-	return list
+// ruleRoutes are the routes of a virtual service's rules, and where the one stands that takes every request, if any does:
+// it is the last.
+type ruleRoutes struct {
+	list     []*routev3.Route
+	catchAll mesh.Place
 }
 
-func (k *compiler) compileRules(vs *mesh.VirtualService, listenPort uint32) []*routev3.Route {
-	var list []*routev3.Route
+// routes compiles the rules of a virtual service in match order, one route for each match. Behind a route that takes
+// every request nothing is emitted. The list is shared: do not write to it.
+func (k *compiler) routes(vs *mesh.VirtualService, listenPort uint32) ruleRoutes {
+	key := rulesKey{vs, listenPort}
+	routes, ok := k.rules[key]
+	if !ok {
+		routes = k.compileRules(vs, listenPort)
+		k.rules[key] = routes
+	}
+	return routes
+}
+
+func (k *compiler) compileRules(vs *mesh.VirtualService, listenPort uint32) (out ruleRoutes) {
 	meta := istioMetadata(vs)
 	for i := range vs.Rules {
 		rule := &vs.Rules[i]
-		action := k.action(vs, i, listenPort)
+		action := k.action(vs, rule, listenPort)
 		if action == nil {
 			continue
 		}
@@ -56,32 +62,29 @@ func (k *compiler) compileRules(vs *mesh.VirtualService, listenPort uint32) []*r
 				Metadata: meta,
 			}
 			r.Decorator = &routev3.Decorator{Operation: operation(r, vs, listenPort)}
-			list = append(list, r)
+			out.list = append(out.list, r)
 			if catchAll(r) {
+				out.catchAll = rule.Place
 				k.unreached(vs, i, j+1)
-				return list
+				return out
 			}
 		}
 	}
-	return list
+	return out
 }
 
 // unreached warns of what stands behind a match that takes every request: later matches of its rule, and later rules.
 func (k *compiler) unreached(vs *mesh.VirtualService, rule, match int) {
-	warn := func(field string) {
-		k.problem(mesh.Problem{
-			Severity: mesh.Warning,
-			Resource: vs.Origin,
-			Field:    field,
-			Message:  fmt.Sprintf("is never reached: spec.http[%d] takes every request before it", rule),
-			Fix:      "put it first, or remove it",
-		})
+	warn := func(at mesh.Place) {
+		k.problemAt(mesh.Warning, vs.Origin, at,
+			fmt.Sprintf("is never reached: %s takes every request before it", vs.Rules[rule].Place.Field),
+			"put it first, or remove it")
 	}
-	for j := match; j < len(vs.Rules[rule].Matches); j++ {
-		warn(fmt.Sprintf("spec.http[%d].match[%d]", rule, j))
+	for _, m := range vs.Rules[rule].Matches[min(match, len(vs.Rules[rule].Matches)):] {
+		warn(m.Place)
 	}
-	for i := rule + 1; i < len(vs.Rules); i++ {
-		warn(fmt.Sprintf("spec.http[%d]", i))
+	for _, r := range vs.Rules[rule+1:] {
+		warn(r.Place)
 	}
 }
 
@@ -93,29 +96,22 @@ func routeName(rule *mesh.Rule, m *mesh.Match) string {
 }
 
 // action is where a rule sends requests and copies; nil if it sends them nowhere.
-func (k *compiler) action(vs *mesh.VirtualService, rule int, listenPort uint32) *routev3.RouteAction {
-	r := &vs.Rules[rule]
-	field := fmt.Sprintf("spec.http[%d]", rule)
+func (k *compiler) action(vs *mesh.VirtualService, r *mesh.Rule, listenPort uint32) *routev3.RouteAction {
 	a := &routev3.RouteAction{
 		Timeout:               durationpb.New(r.Timeout),
 		RetryPolicy:           k.retry,
-		RequestMirrorPolicies: k.mirrors(vs, rule, listenPort),
+		RequestMirrorPolicies: k.mirrors(vs, r, listenPort),
 	}
 	if len(r.Route) == 1 {
 		// A single destination takes everything, whatever its weight.
-		name := k.destination(r.Route[0], listenPort, vs.Origin, field+".route[0].destination")
+		name := k.destination(r.Route[0], listenPort, vs.Origin)
 		a.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: name}
 		return a
 	}
-	weighted, err := k.weighted(vs, rule, listenPort)
+	weighted, err := k.weighted(vs, r, listenPort)
 	if err != nil {
-		k.problem(mesh.Problem{
-			Severity: mesh.Error,
-			Resource: vs.Origin,
-			Field:    field + ".route",
-			Message:  err.Error(),
-			Fix:      "give at least one destination a weight above 0",
-		})
+		at := mesh.Place{Field: r.Place.Field + ".route", Line: r.Place.Line}
+		k.problemAt(mesh.Error, vs.Origin, at, err.Error(), "give at least one destination a weight above 0")
 		return nil
 	}
 	a.ClusterSpecifier = &routev3.RouteAction_WeightedClusters{WeightedClusters: weighted}
@@ -123,17 +119,18 @@ func (k *compiler) action(vs *mesh.VirtualService, rule int, listenPort uint32) 
 }
 
 // weighted lists the destinations that have a weight, unchanged: Envoy adds them up itself.
-func (k *compiler) weighted(vs *mesh.VirtualService, rule int, listenPort uint32) (*routev3.WeightedCluster, error) {
+func (k *compiler) weighted(
+	vs *mesh.VirtualService, r *mesh.Rule, listenPort uint32,
+) (*routev3.WeightedCluster, error) {
 	w := &routev3.WeightedCluster{}
 	var total uint64
-	for i, d := range vs.Rules[rule].Route {
+	for _, d := range r.Route {
 		if d.Weight <= 0 {
 			continue
 		}
-		field := fmt.Sprintf("spec.http[%d].route[%d].destination", rule, i)
 		total += uint64(d.Weight)
 		w.Clusters = append(w.Clusters, &routev3.WeightedCluster_ClusterWeight{
-			Name:   k.destination(d, listenPort, vs.Origin, field),
+			Name:   k.destination(d, listenPort, vs.Origin),
 			Weight: u32(uint32(d.Weight)),
 		})
 	}

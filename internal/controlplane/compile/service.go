@@ -54,17 +54,12 @@ func (k *compiler) port(d mesh.Destination, listenPort uint32) uint32 {
 
 // destination names the cluster of d, which need not exist: a request to it is then answered 503, a copy dropped. Only
 // a port that was filled in is looked at here; of those given, translate says that they do not exist.
-func (k *compiler) destination(d mesh.Destination, listenPort uint32, origin mesh.Ref, field string) string {
+func (k *compiler) destination(d mesh.Destination, listenPort uint32, origin mesh.Ref) string {
 	port := k.port(d, listenPort)
 	if s := k.services[d.Host]; s != nil && d.Port == 0 && !hasPort(httpPorts(s), port) {
-		k.problem(mesh.Problem{
-			Severity: mesh.Unresolved,
-			Resource: origin,
-			Field:    field,
-			Message: fmt.Sprintf("without a port it goes to port %d, which is none of %s that carries HTTP",
-				port, d.Host),
-			Fix: "give a port.number: " + portList(httpPorts(s)),
-		})
+		k.problemAt(mesh.Unresolved, origin, d.Place,
+			fmt.Sprintf("without a port it goes to port %d, which is none of %s that carries HTTP", port, d.Host),
+			"give a port.number: "+portList(httpPorts(s)))
 	}
 	return clusterName(port, d.Subset, d.Host)
 }

@@ -62,8 +62,16 @@ type Gateway struct {
 	Servers []Server
 }
 
+// Place is where something stands in its resource: the path of the field as the user wrote it, and its line in the file.
+// Both are zero where only the resource is known.
+type Place struct {
+	Field string
+	Line  int
+}
+
 // Server is one plain-text HTTP server of a gateway. Bind is empty unless the resource sets it.
 type Server struct {
+	Place Place
 	Port  Port
 	Bind  string
 	Hosts []ServerHost
@@ -81,12 +89,14 @@ type VirtualService struct {
 	Name      string
 	Namespace string
 	Hosts     []string
+	HostsAt   Place
 	Gateways  []string // namespace/name, or "mesh" for sidecars; never empty
 	Rules     []Rule
 }
 
 // Rule is one entry of spec.http.
 type Rule struct {
+	Place   Place
 	Name    string
 	Matches []Match // none: matches everything
 	Route   []Destination
@@ -96,6 +106,7 @@ type Rule struct {
 
 // Match is one entry of http.match: all its conditions hold.
 type Match struct {
+	Place   Place
 	Name    string
 	URI     *StringMatch
 	Method  *StringMatch
@@ -127,6 +138,7 @@ const (
 // Destination is a resolved host with a port and, in a route, a weight. Port is 0 when the resource gave none: compile
 // fills it by what the listener is (semantics: explicit, else the service's only port, else the listener's port).
 type Destination struct {
+	Place  Place
 	Host   string
 	Subset string
 	Port   uint32

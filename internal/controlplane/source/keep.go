@@ -22,9 +22,10 @@ type Settled struct {
 	Refused   []mesh.Ref     // resources of the input that are not served as written
 }
 
-// Settle finds what to serve of a new reading. check gives the problems of a list of resources; a resource with an
-// Error is replaced by its last good version or, failing that, left out, until nothing is refused. loading is what Load
-// said. Nothing is remembered until Accept.
+// Settle finds what to serve of a new reading. check gives the problems of a list of resources; a new version with an
+// Error is replaced by the last good one or, failing that, left out, until none is refused. A last good version is never
+// taken away: if it has an Error too, another resource's change brought it, and only what it is about is not served.
+// loading is what Load said. Nothing is remembered until Accept. The last call of check was with what is returned.
 func (k *Keep) Settle(s Set, loading []mesh.Problem, check func([]*Resource) []mesh.Problem) Settled {
 	refused := map[*Resource]bool{}
 	mark := func(list []*Resource, problems []mesh.Problem) bool {
@@ -36,7 +37,7 @@ func (k *Keep) Settle(s Set, loading []mesh.Problem, check func([]*Resource) []m
 		}
 		marked := false
 		for _, r := range list {
-			if bad[r.Ref()] && !refused[r] {
+			if bad[r.Ref()] && !refused[r] && r != k.good[r.Key()] {
 				refused[r], marked = true, true
 			}
 		}
@@ -73,25 +74,27 @@ func (k *Keep) Settle(s Set, loading []mesh.Problem, check func([]*Resource) []m
 	return out
 }
 
-// effective is the set to serve: new resources, last good ones for those that are refused, all of a broken file's.
+// effective is the set to serve: new resources, last good ones for those that are refused, and all that a broken file had
+// or that has moved to one.
 func (k *Keep) effective(s Set, refused map[*Resource]bool) []*Resource {
 	var out []*Resource
-	have := map[Key]bool{}
+	have, moved := map[Key]bool{}, map[Key]bool{}
 	for _, r := range s.Resources {
 		key := r.Key()
 		if s.Broken[r.File] {
+			moved[key] = true
 			continue
 		}
 		have[key] = true
 		if refused[r] {
 			r = k.good[key]
 		}
-		if r != nil && !refused[r] {
+		if r != nil {
 			out = append(out, r)
 		}
 	}
 	for _, key := range k.order {
-		if r := k.good[key]; s.Broken[r.File] && !have[key] && !refused[r] {
+		if r := k.good[key]; (s.Broken[r.File] || moved[key]) && !have[key] {
 			out = append(out, r)
 		}
 	}

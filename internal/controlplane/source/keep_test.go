@@ -114,8 +114,8 @@ func TestANewBrokenFileServesNothing(t *testing.T) {
 	}
 }
 
-// A change of one resource can make an unchanged one bad: then that one goes, and the loop ends.
-func TestAResourceThatIsBadTogetherWithOthersIsLeftOut(t *testing.T) {
+// A change of one resource can make an unchanged one bad: what is served of it goes on.
+func TestALastGoodVersionIsNeverTakenAway(t *testing.T) {
 	var k Keep
 	dir := write(t, "a.yaml", version("a", "1"), "b.yaml", version("b", "1"))
 	together := func(list []*Resource) []mesh.Problem {
@@ -127,8 +127,72 @@ func TestAResourceThatIsBadTogetherWithOthersIsLeftOut(t *testing.T) {
 	reload(t, &k, dir, together)
 	put(t, dir+"/b.yaml", version("b", "2"))
 	settled := reload(t, &k, dir, together)
+	if got := versions(settled.Resources); got != "a=1 b=2" || len(settled.Refused) != 1 {
+		t.Errorf("serves %s, refuses %v", got, settled.Refused)
+	}
+	put(t, dir+"/a.yaml", version("a", "2"))
+	settled = reload(t, &k, dir, together)
+	if got := versions(settled.Resources); got != "a=1 b=2" || len(settled.Refused) != 1 {
+		t.Errorf("changed too: serves %s, refuses %v", got, settled.Refused)
+	}
+	put(t, dir+"/b.yaml", version("b", "3"))
+	settled = reload(t, &k, dir, together)
+	if got := versions(settled.Resources); got != "a=2 b=3" || len(settled.Refused) != 0 {
+		t.Errorf("mended: serves %s, refuses %v", got, settled.Refused)
+	}
+}
+
+func TestANewResourceThatIsBadTogetherWithOthersIsLeftOut(t *testing.T) {
+	var k Keep
+	dir := write(t, "b.yaml", version("b", "2"))
+	together := func(list []*Resource) []mesh.Problem { return badIf(`"name":"a"`)(list) }
+	reload(t, &k, dir, together)
+	put(t, dir+"/a.yaml", version("a", "1"))
+	settled := reload(t, &k, dir, together)
 	if got := versions(settled.Resources); got != "b=2" || len(settled.Refused) != 1 {
 		t.Errorf("serves %s, refuses %v", got, settled.Refused)
+	}
+}
+
+func TestAResourceThatMovedToABrokenFileIsServedAsItWas(t *testing.T) {
+	var k Keep
+	dir := write(t, "a.yaml", version("a", "1")+version("b", "1"))
+	reload(t, &k, dir, badIf("bad"))
+	put(t, dir+"/a.yaml", version("b", "2"))
+	put(t, dir+"/c.yaml", version("a", "2")+"---\nx: [\n")
+	settled := reload(t, &k, dir, badIf("bad"))
+	if got := versions(settled.Resources); got != "b=2 a=1" {
+		t.Errorf("serves %s", got)
+	}
+}
+
+func TestTwoResourcesSwapNames(t *testing.T) {
+	var k Keep
+	dir := write(t, "a.yaml", version("a", "1")+version("b", "2"))
+	reload(t, &k, dir, badIf("bad"))
+	put(t, dir+"/a.yaml", version("b", "1")+version("a", "2"))
+	settled := reload(t, &k, dir, badIf("bad"))
+	if got := versions(settled.Resources); got != "b=1 a=2" || len(settled.Problems) != 2 {
+		t.Errorf("serves %s, problems %v", got, settled.Problems)
+	}
+}
+
+// Who writes a file by "> file" empties it first, and may take his time then.
+func TestAnEmptiedFileKeepsAllThatItHad(t *testing.T) {
+	var k Keep
+	dir := write(t, "a.yaml", version("a", "1"), "b.yaml", version("b", "1"))
+	reload(t, &k, dir, badIf("bad"))
+	put(t, dir+"/a.yaml", " \n")
+	settled := reload(t, &k, dir, badIf("bad"))
+	if got := versions(settled.Resources); got != "b=1 a=1" {
+		t.Errorf("serves %s", got)
+	}
+	if s := settled.Problems[0].String(); !strings.Contains(s, "a.yaml:1: warning: is empty") {
+		t.Errorf("says %q", s)
+	}
+	put(t, dir+"/a.yaml", "# none\n")
+	if got := versions(reload(t, &k, dir, badIf("bad")).Resources); got != "b=1" {
+		t.Errorf("a comment is content: serves %s", got)
 	}
 }
 

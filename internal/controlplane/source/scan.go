@@ -3,6 +3,7 @@
 package source
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -26,17 +27,29 @@ type scan struct {
 func (s *scan) broken(path string, line int, message, fix string) {
 	s.set.Broken[path] = true
 	s.problems = append(s.problems, mesh.Problem{
-		Severity: mesh.Error, Resource: mesh.Ref{File: path, Line: max(line, 1)}, Line: line, Message: message, Fix: fix,
+		Severity: mesh.Error, Resource: mesh.Ref{File: path, Line: max(line, 1)}, Line: max(line, 1),
+		Message: message, Fix: fix,
 	})
 }
 
+// localGroup has the kinds that tools read from files: they need no name.
+const localGroup = "kustomize.config.k8s.io"
+
 func (s *scan) file(path string, data []byte) {
+	if len(bytes.TrimSpace(data)) == 0 {
+		s.set.Broken[path] = true
+		s.problems = append(s.problems, mesh.Problem{
+			Severity: mesh.Warning, Resource: mesh.Ref{File: path, Line: 1},
+			Message: "is empty: what was last read of it is served on", Fix: "delete the file if that is to go",
+		})
+		return
+	}
 	docs, err := parse(data)
 	for _, d := range docs {
 		p := &plainer{}
 		n, err := p.plain(d, 0, false)
 		if err != nil {
-			s.syntax(path, err)
+			s.syntax(path, data, err)
 			return
 		}
 		s.document(path, n, p.problems, listOf{}, 0)
@@ -47,16 +60,20 @@ func (s *scan) file(path string, data []byte) {
 		}
 	}
 	if err != nil {
-		s.syntax(path, err)
+		s.syntax(path, data, err)
 	}
 }
 
-func (s *scan) syntax(path string, err error) {
+func (s *scan) syntax(path string, data []byte, err error) {
 	line := 0
 	if e, ok := errors.AsType[*syntaxError](err); ok {
 		line = e.line
 	}
-	s.broken(path, line, "cannot be read as YAML: "+err.Error(), "correct the syntax; the file's resources are not read")
+	fix := "correct the syntax; the file's resources are not read"
+	if bytes.Contains(data, []byte("{{")) {
+		fix = "it looks like a template, which has to be filled in first; the file's resources are not read"
+	}
+	s.broken(path, line, "cannot be read as YAML: "+err.Error(), fix)
 }
 
 // listOf is the list a document came in: typed lists leave out the kind of their items.
@@ -82,6 +99,9 @@ func (s *scan) document(path string, n *yaml.Node, bad []treeProblem, in listOf,
 	r := &Resource{
 		APIVersion: apiVersion, Kind: kind, Node: n, File: path, Line: n.Line,
 		Name: text(child(meta, "name")), Namespace: text(child(meta, "namespace")),
+	}
+	if r.Name == "" && group(apiVersion) == localGroup {
+		r.Name = path
 	}
 	for _, need := range []struct{ field, value string }{
 		{"apiVersion", apiVersion}, {"kind", kind}, {"metadata.name", r.Name},

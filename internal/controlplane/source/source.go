@@ -65,7 +65,8 @@ type Key struct{ Group, Kind, Namespace, Name string }
 type Set struct {
 	// Resources are in the order of the inputs, files by name within a folder, documents as written.
 	Resources []*Resource
-	// Broken names the files that could not be told apart into resources (a syntax error, a document without a name).
+	// Broken names the files that could not be told apart into resources: a syntax error, a document without a name, or
+	// nothing in it, as while a file is written anew.
 	// Resources may hold the part of such a file that could be read: good for checking, not for serving.
 	Broken map[string]bool
 }

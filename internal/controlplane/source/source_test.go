@@ -168,10 +168,51 @@ func TestASyntaxErrorBreaksItsFileOnly(t *testing.T) {
 	dir := write(t, "a.yaml", object("a"), "b.yaml", object("b")+"---\nspec:\n  x: [1, 2\n", "c.yaml", object("c"))
 	set, problems := load(t, Options{}, dir)
 	b := filepath.Join(dir, "b.yaml")
-	wantProblems(t, problems, b+":5: error: cannot be read as YAML: did not find expected ',' or ']'; "+
+	wantProblems(t, problems, b+":6: error: cannot be read as YAML: did not find expected ',' or ']'; "+
 		"correct the syntax; the file's resources are not read")
 	if got := names(set.Resources); got != "a b c" || !set.Broken[b] || len(set.Broken) != 1 {
 		t.Errorf("resources %s, broken %v", got, set.Broken)
+	}
+}
+
+func TestASyntaxErrorSaysWhere(t *testing.T) {
+	f := func(in string, line int, want string) {
+		t.Helper()
+		_, problems := loadString(t, in)
+		if len(problems) != 1 || problems[0].Line != line || !strings.Contains(problems[0].String(), want) {
+			t.Errorf("%q: problems %v, want %q in line %d", in, problems, want, line)
+		}
+	}
+	f("a: b\nc: [1, 2\nd: e\n", 2, "YAML: did not find expected ',' or ']'")
+	f("a: 1\nb: 2\n- c\n", 3, "did not find expected key")
+	f("a: 1\nb: }\n", 2, "did not find expected node content")
+	f("a: [\n\n", 1, "did not find expected node content")
+	f("a: 1\nb: @x\n", 2, "found character that cannot start any token")
+	f("a: 1\nb: \"x\n", 2, "found unexpected end of stream")
+	f("a: 1\nb: 2\nm:\n  x: 1\n    y: 2\n", 5, "mapping values are not allowed in this context")
+	f("a: 1\n\tb: 2\n", 2, "tab")
+	f("a: 1\nb:\n- c\n- *nobody\n", 4, "YAML: unknown anchor 'nobody' referenced")
+	f("\x00", 1, "YAML: control characters are not allowed")
+	f("a: 1\n{{- if .X }}\nb: 2\n{{- end }}\n", 2, "it looks like a template")
+	f("apiVersion: v1\nkind: A\nmetadata: {name: a, namespace: {{ .N }}}\n", 3, "{{ }} is for a template")
+}
+
+func TestAByteOrderMarkIsNoContent(t *testing.T) {
+	for _, in := range []string{object("a"), strings.ReplaceAll(object("a"), "\n", "\r\n"),
+		`{"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "annotations": {"x": "\ud83d\ude00"}}}`} {
+		set, problems := loadString(t, "\ufeff"+in)
+		if names(set.Resources) != "a" || len(problems) != 0 {
+			t.Errorf("%q: resources %s, problems %v", in, names(set.Resources), problems)
+		}
+	}
+}
+
+func TestAKustomizationIsAResourceWithoutAName(t *testing.T) {
+	const k = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [a.yaml]\n"
+	dir := write(t, "kustomization.yaml", k, "x/kustomization.yaml", k)
+	set, problems := load(t, Options{Recursive: true}, dir)
+	if len(set.Resources) != 2 || len(problems) != 0 || len(set.Broken) != 0 {
+		t.Errorf("resources %s, problems %v, broken %v", names(set.Resources), problems, set.Broken)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"io"
 	"regexp"
 	"strconv"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -22,11 +23,12 @@ type syntaxError struct {
 
 func (e *syntaxError) Error() string { return e.message }
 
-var yamlLine = regexp.MustCompile(`^yaml: line ([0-9]+): (.*)$`)
+var yamlLine = regexp.MustCompile(`^yaml: (?:line ([0-9]+): )?(.*)$`)
 
 // parse is the documents of a file, and the error that ended it early. JSON is tried first where the file may be JSON:
 // its escapes for characters outside the basic plane are no YAML.
 func parse(data []byte) ([]*yaml.Node, error) {
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	if start := bytes.TrimLeft(data, " \t\r\n"); len(start) > 0 && start[0] == '{' {
 		if docs, err := parseJSON(data); err == nil {
 			return docs, nil
@@ -40,7 +42,7 @@ func parse(data []byte) ([]*yaml.Node, error) {
 			return docs, nil
 		}
 		if err != nil {
-			return docs, yamlError(err)
+			return docs, yamlError(err, data)
 		}
 		if n.Kind == yaml.DocumentNode && len(n.Content) == 1 {
 			docs = append(docs, n.Content[0])
@@ -48,11 +50,21 @@ func parse(data []byte) ([]*yaml.Node, error) {
 	}
 }
 
-func yamlError(err error) error {
+var unknownAnchor = regexp.MustCompile(`^unknown anchor '(.+)' referenced$`)
+
+func yamlError(err error, data []byte) error {
 	e := &syntaxError{message: err.Error()}
 	if m := yamlLine.FindStringSubmatch(e.message); m != nil {
 		e.line, _ = strconv.Atoi(m[1])
 		e.message = m[2]
+		if a := unknownAnchor.FindStringSubmatch(e.message); a != nil {
+			at := bytes.Index(data, []byte("*"+a[1]))
+			e.line = 1 + bytes.Count(data[:max(at, 0)], []byte("\n"))
+		}
+		if e.line > 0 && strings.HasPrefix(e.message, "did not find expected") {
+			// The parser's own errors count from 0, the scanner's from 1; the end of the file is on its last line.
+			e.line = min(e.line, bytes.Count(bytes.TrimRight(data, " \t\r\n"), []byte("\n"))) + 1
+		}
 	}
 	return e
 }
@@ -131,7 +143,8 @@ func (p *plainer) mapping(out, n *yaml.Node, depth int, aliased bool) error {
 			key = k.Alias
 		}
 		if key.Kind != yaml.ScalarNode {
-			p.problem(aliased, out, k.Line, "a key must be a string", "write a plain key")
+			p.problem(aliased, out, k.Line, "a key must be a string",
+				"write a plain key; {{ }} is for a template, which has to be filled in first")
 			continue
 		}
 		if _, ok := at[key.Value]; ok {
@@ -197,7 +210,7 @@ func (p *plainer) scalar(n *yaml.Node, aliased bool) (*yaml.Node, error) {
 	case "!!bool", "!!int", "!!float":
 		var v any
 		if err := n.Decode(&v); err != nil {
-			return nil, yamlError(err)
+			return nil, yamlError(err, nil)
 		}
 		text, err := json.Marshal(v)
 		if err != nil { // .inf and .nan are no JSON

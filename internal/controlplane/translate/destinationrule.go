@@ -36,8 +36,13 @@ func (t *translation) destinationRule(p *report, spec *networking.DestinationRul
 		p.error("spec.host", "name a service", "%s", problem)
 	}
 	d.balancing("spec.trafficPolicy", spec.GetTrafficPolicy())
+	names := map[string]bool{}
 	for i, s := range spec.GetSubsets() {
 		at := index("spec.subsets", i)
+		if names[s.GetName()] {
+			p.error(at+".name", "keep one of them", "duplicate subset names: %s", s.GetName())
+		}
+		names[s.GetName()] = true
 		if !validLabel(s.GetName()) {
 			p.error(at+".name", "use lower case letters, digits and '-'", "subset name is invalid: %s", s.GetName())
 		}

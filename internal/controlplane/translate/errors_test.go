@@ -47,7 +47,8 @@ func TestVirtualServicesAreCheckedAsIstioDoes(t *testing.T) {
 		}
 		f("{hosts: [a.example.com], http: [{"+rule+"}]}", want...)
 	}
-	f("{}", "spec.hosts: virtual service must have at least one host",
+	f("{}", "spec.hosts: there is no host: this is for delegation, which is not implemented, "+
+		"and it decides where a request goes",
 		"spec.http: http, tcp or tls must be provided in virtual service")
 	f("{hosts: ['*'], http: [{"+route+"}]}",
 		"spec.hosts[0]: wildcard host * is not allowed for virtual services bound to the mesh gateway")
@@ -57,7 +58,11 @@ func TestVirtualServicesAreCheckedAsIstioDoes(t *testing.T) {
 		"spec.hosts[1]: duplicate hosts in virtual service: a.b.c & *.b.c")
 	f("{hosts: [a, a.default.svc.cluster.local], http: [{"+route+"}]}",
 		"spec.hosts[1]: duplicate hosts in virtual service: a & a.default.svc.cluster.local")
-	f("{hosts: ['a*.b'], http: [{"+route+"}]}", `spec.hosts[0]: partial wildcard "a*.b" not allowed`)
+	f("{hosts: ['a*.b'], http: [{"+route+"}]}", `spec.hosts[0]: domain name "a*.b" invalid (label "a*" invalid)`)
+	f("{hosts: ['*-'], http: [{"+route+"}]}", `spec.hosts[0]: domain name "*-" invalid (label "*-" invalid)`)
+	f("{hosts: ['a.1'], http: [{"+route+"}]}",
+		`spec.hosts[0]: domain name "a.1" invalid (top level domain "1" cannot be all-numeric)`)
+	f("{hosts: ['*-a.b', '*a.c', 10.0.0.1, '::1', a.d.], http: [{" + route + "}]}")
 	f("{hosts: ['a..b'], http: [{"+route+"}]}", `spec.hosts[0]: domain name "a..b" invalid (label "" invalid)`)
 	f("{hosts: [a.b], gateways: [a//b], http: [{"+route+"}]}", `spec.gateways[0]: gateway name "a//b" is not valid`)
 
@@ -73,14 +78,25 @@ func TestVirtualServicesAreCheckedAsIstioDoes(t *testing.T) {
 	rule("route: [{destination: {host: a}, weight: -1}, {destination: {host: b}, weight: 2}]",
 		".route[0].weight: weight -1 < 0")
 	rule("route: [{destination: {host: a}}, {destination: {host: b}}]", ".route: total destination weight = 0")
-	rule(route+", timeout: -1s", ".timeout: timeout -1s is negative")
-	rule(route+", timeout: 1us", ".timeout: only durations to ms precision are supported")
+	rule("route: [{destination: {host: 10.0.0.1}}]", ".route[0].destination.host: "+
+		`domain name "10.0.0.1" invalid (top level domain "1" cannot be all-numeric)`)
+	rule(route+", timeout: -1s", ".timeout: duration must be greater than 1ms")
+	rule(route+", timeout: 0s", ".timeout: duration must be greater than 1ms")
+	rule(route+", timeout: 1001us", ".timeout: only durations to ms precision are supported")
+	rule(route+", match: [{headers: {a: {prefix: ''}}, method: {regex: ''}}]",
+		".match[0].method.regex: regex string match should not be empty",
+		".match[0].headers[a].prefix: prefix string match should not be empty")
+	rule(route+", match: [{uri: {regex: ''}}]", ".match[0].uri.regex: regex string match should not be empty")
+	rule(route+", match: [{uri: {regex: '"+strings.Repeat("a", 1025)+"'}}]",
+		".match[0].uri.regex: regex is too large, max length allowed is 1024")
+	rule(route + ", match: [{uri: {prefix: ''}}]")
 	rule(route+", match: [{uri: {regex: '('}}]",
 		".match[0].uri.regex: error parsing regexp: missing closing ): `(`")
 	rule(route+", match: [{uri: {regex: '*'}}]",
 		".match[0].uri.regex: error parsing regexp: missing argument to repetition operator: `*`")
 	rule(route+", match: [{headers: {':authority': {exact: a}}}]",
-		`.match[0].headers[:authority]: header name ":authority" is not valid`)
+		".match[0].headers[:authority]: matching on :authority is not implemented, and it decides where a request goes")
+	rule(route+", match: [{headers: {':a': {exact: a}}}]", `.match[0].headers[:a]: header name ":a" is not valid`)
 	rule(route+", match: [{headers: {'a b': {exact: a}}}]", `.match[0].headers[a b]: header name "a b" is not valid`)
 	rule(route+", match: [{headers: {a: {exact: a}, A: {exact: b}}}]", ".match[0].headers[a]: is the same header as A")
 	rule(route+", match: [{headers: {'@request.auth.claims.sub': {exact: a}}}]",
@@ -201,7 +217,8 @@ func TestGatewaysAreCheckedAsIstioDoes(t *testing.T) {
 		"spec.servers[0].tls: server cannot have TLS settings for plain text HTTP ports")
 	server(port+", hosts: [localhost]", "spec.servers[0].hosts[0]: short names (non FQDN) are not allowed")
 	server(port+", hosts: ['A_/a.b']", `spec.servers[0].hosts[0]: namespace "A_" of host "A_/a.b" is not valid`)
-	server(port+", hosts: ['*.*.b']", `spec.servers[0].hosts[0]: partial wildcard "*.*.b" not allowed`)
+	server(port+", hosts: ['*.*.b']", `spec.servers[0].hosts[0]: domain name "*.*.b" invalid (label "*" invalid)`)
+	server(port+", hosts: ['*-a.b']", `spec.servers[0].hosts[0]: partial wildcard "*-a.b" not allowed`)
 	server(port+", "+hosts+", bind: here", "spec.servers[0].bind: here is not a valid IP")
 }
 
@@ -228,8 +245,13 @@ func TestServiceEntriesAreCheckedAsIstioDoes(t *testing.T) {
 		"spec.endpoints[0].ports[b]: endpoint port 1 is not defined by the service entry")
 	f("{"+host+", "+static+", workloadSelector: {labels: {a: b}}, endpoints: [{address: 10.0.0.1}]}",
 		"spec.workloadSelector: only one of WorkloadSelector or Endpoints is allowed in Service Entry")
-	f("{"+host+", "+static+", endpoints: [{address: 10.0.0}]}",
+	f("{"+host+", "+static+", endpoints: [{address: 10.0.0}]}", "spec.endpoints[0].address: 10.0.0 is not a valid IP")
+	f("{"+host+", "+static+", endpoints: [{address: a.b}]}",
 		"spec.endpoints[0].address: names are not resolved, and the address decides where a request goes")
+	f("{"+host+", "+static+", ports: [{number: 80, name: A}, {number: 81}]}",
+		"spec.ports[0].name: invalid port name: A", "spec.ports[1].name: invalid port name: ")
+	f("{hosts: [10.0.0.1], "+static+"}",
+		`spec.hosts[0]: domain name "10.0.0.1" invalid (top level domain "1" cannot be all-numeric)`)
 	f("{"+host+", "+static+", endpoints: [{address: 'unix:///s'}]}",
 		"spec.endpoints[0].address: unix sockets are not implemented, and the address decides where a request goes")
 	f("{"+host+", "+static+", endpoints: [{}]}", "spec.endpoints[0].address: address is required")
@@ -242,6 +264,12 @@ func TestOtherKindsAreChecked(t *testing.T) {
 		"spec.address: names are not resolved, and the address decides where a request goes")
 	wantErrors(t, istio("WorkloadEntry", "{address: 10.0.0.1, ports: {a: 0}}"),
 		"spec.ports[a]: port number 0 must be in the range 1..65535")
+	wantErrors(t, istio("WorkloadEntry", "{address: 10.0.0.1, ports: {A_b: 1}}"),
+		"spec.ports[A_b]: invalid port name: A_b")
+	wantErrors(t, istio("WorkloadEntry", "{network: n}"),
+		"spec.network: network is not implemented, and it decides where a request goes")
+	wantErrors(t, istio("DestinationRule", "{host: a, subsets: [{name: a}, {name: a}]}"),
+		"spec.subsets[1].name: duplicate subset names: a")
 	wantErrors(t, istio("DestinationRule", "{subsets: [{name: A}]}"), "spec.host: host is required",
 		"spec.subsets[0].name: subset name is invalid: A")
 	wantErrors(t, istio("DestinationRule", "{host: a, trafficPolicy: {tls: {mode: SIMPLE, sni: x}}}"),
@@ -292,4 +320,34 @@ func TestValuesOfTheWrongTypeSayWhatToWrite(t *testing.T) {
 		"spec.resolution: is not one of NONE, STATIC, DNS, DNS_ROUND_ROBIN, DYNAMIC_DNS")
 	wantErrors(t, "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {ports: [{port: '80'}]}}",
 		"spec.ports[0].port: is not an integer from -2147483648 to 2147483647")
+}
+
+func TestAValueOfAnotherFormSaysWhatToWrite(t *testing.T) {
+	f := func(rule, want string) {
+		t.Helper()
+		_, _, problems := translateYAML(t, istio("VirtualService",
+			"{hosts: [a.b], http: [{route: [{destination: {host: a}}], "+rule+"}]}"), Options{})
+		for _, p := range problems {
+			if p.Severity == mesh.Error && p.Fix == want {
+				return
+			}
+		}
+		t.Errorf("%s: problems %v, want the fix %q", rule, problems, want)
+	}
+	f("mirror: {host: b}, mirrorPercentage: 50", "write {value: 50}")
+	f("mirror: {host: b, port: 80}", "write {number: 80}")
+	f("mirror: {host: b}, mirrorPercentage: {value: '50'}", "write a number without quotes")
+	f("mirror: b", "write a mapping")
+	f("timeout: 5", `write a duration such as "5s" or "100ms"; it needs a unit`)
+	f("timeout: soon", `write a duration such as "5s" or "100ms"`)
+	f("name: 1", "write a string; a string that looks like something else needs quotes")
+	wantFix := func(spec, want string) {
+		t.Helper()
+		_, _, problems := translateYAML(t, istio("VirtualService", spec), Options{})
+		if len(problems) == 0 || problems[0].Fix != want {
+			t.Errorf("%s: problems %v, want the fix %q", spec, problems, want)
+		}
+	}
+	wantFix("{hosts: '*', http: [{route: [{destination: {host: a.b}}]}]}", `write ["*"]`)
+	wantFix("{hosts: [a.b], http: {}}", "write a list")
 }

@@ -3,7 +3,6 @@
 package translate
 
 import (
-	"net/netip"
 	"strings"
 
 	networking "istio.io/api/networking/v1alpha3"
@@ -31,7 +30,7 @@ func (t *translation) gateway(p *report, spec *networking.Gateway) {
 	names := map[string]bool{}
 	for i, s := range spec.GetServers() {
 		path := index("spec.servers", i)
-		server := mesh.Server{Bind: s.GetBind()}
+		server := mesh.Server{Place: p.at(path), Bind: s.GetBind()}
 		plain := t.serverPort(p, path, s, &server)
 		if name := s.GetPort().GetName(); name != "" {
 			if names[name] {
@@ -41,7 +40,7 @@ func (t *translation) gateway(p *report, spec *networking.Gateway) {
 			names[name] = true
 		}
 		if server.Bind != "" {
-			if _, err := netip.ParseAddr(server.Bind); err != nil {
+			if !isIP(server.Bind) {
 				p.error(path+".bind", "write an IP address", "%s is not a valid IP", server.Bind)
 			}
 		}
@@ -109,8 +108,11 @@ func serverHost(p *report, path, s string) mesh.ServerHost {
 	} else if namespace != "*" && !validLabel(namespace) {
 		p.error(path, `write a namespace, "." or "*" before the "/"`, "namespace %q of host %q is not valid", namespace, s)
 	}
-	if problem := validHost(host); problem != "" {
-		p.error(path, `write a host name, "*" or "*.example.com"`, "%s", problem)
+	const fix = `write a host name, "*" or "*.example.com"`
+	if problem := validHost(host); problem != "" && !isIP(host) {
+		p.error(path, fix, "%s", problem)
+	} else if strings.HasPrefix(host, "*") && host != "*" && host[1] != '.' {
+		p.error(path, fix, "partial wildcard %q not allowed", host)
 	} else if host != "*" && !strings.ContainsAny(host, ".:") {
 		p.error(path, `write the full name, or "*"`, "short names (non FQDN) are not allowed")
 	}

@@ -26,9 +26,10 @@ func (t *translation) link() (mesh.Config, mesh.Endpoints) {
 	rules, workloads := t.indexRules(), t.indexWorkloads()
 	for _, s := range t.byPreference() {
 		addresses := s.endpoints(workloads)
-		for _, host := range s.hosts {
+		for _, h := range s.hosts {
+			host := h.name
 			if other := known[host]; other != nil {
-				s.warn("metadata.name", "remove one of them", "host %s is defined by %s too: that one is used", host,
+				s.warn(h.path, "remove one of them", "host %s is defined by %s too: that one is used", host,
 					other.service.resource.Ref())
 				continue
 			}
@@ -155,7 +156,11 @@ func (t *translation) linkVirtualServices(config *mesh.Config, known map[string]
 	for _, v := range t.virtuals {
 		for i, name := range v.mesh.Gateways {
 			if name != meshGateway && !slices.Contains(gateways, name) {
-				v.unresolved(index("spec.gateways", i), s.suggest(name, gateways), "gateway %s is not there", name)
+				fix := s.suggest(name, gateways)
+				if fix == "" {
+					fix = "add it, or name its namespace: <namespace>/<name>"
+				}
+				v.unresolved(index("spec.gateways", i), fix, "gateway %s is not there", name)
 			}
 		}
 		for _, ref := range v.refs {

@@ -83,6 +83,7 @@ func TestUnresolvedReferencesAreServedAsTheyStand(t *testing.T) {
 	config, _, _ := translateYAML(t, named("VirtualService", "v",
 		"{hosts: [a.b], gateways: [nowhere], http: [{route: [{destination: {host: gone, subset: s}}]}]}"), Options{})
 	d := config.VirtualServices[0].Rules[0].Route[0]
+	d.Place = mesh.Place{}
 	if want := (mesh.Destination{Host: "gone.default.svc.cluster.local", Subset: "s"}); d != want {
 		t.Errorf("destination %+v, want %+v", d, want)
 	}
@@ -100,6 +101,24 @@ func TestGatewayNames(t *testing.T) {
 	f("./gw", "apps/gw")
 	f("edge/gw", "edge/gw")
 	f("gw.edge.svc.cluster.local", "edge/gw")
+}
+
+func TestALegacyGatewayNameIsAWarning(t *testing.T) {
+	_, _, problems := translateYAML(t,
+		named("Gateway", "edge/gw", "{servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}")+
+			named("VirtualService", "v", "{hosts: [a.b], gateways: [gw.edge.svc.cluster.local, edge/gw], http: [{route: "+
+				"[{destination: {host: a.b}}]}]}"), Options{})
+	var got []string
+	for _, p := range problems {
+		if p.Severity == mesh.Warning {
+			got = append(got, p.Field+": "+p.Message)
+		}
+	}
+	want := `spec.gateways[0]: using legacy gatewayName format "gw.edge.svc.cluster.local"; ` +
+		`prefer the <namespace>/<name> format: "edge/gw"`
+	if len(got) != 1 || got[0] != want {
+		t.Errorf("warnings %q, want %q", got, want)
+	}
 }
 
 func TestShortNamesMeanTheResourcesNamespace(t *testing.T) {

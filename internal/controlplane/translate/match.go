@@ -15,6 +15,7 @@ import (
 
 func (v *virtualService) match(path string, m *networking.HTTPMatchRequest) mesh.Match {
 	out := mesh.Match{
+		Place:  v.at(path),
 		Name:   m.GetName(),
 		URI:    v.stringMatch(path+".uri", m.GetUri()),
 		Method: v.present(path+".method", m.GetMethod()),
@@ -25,11 +26,9 @@ func (v *virtualService) match(path string, m *networking.HTTPMatchRequest) mesh
 		lower := strings.ToLower(name)
 		h := mesh.HeaderMatch{Name: lower, Value: v.present(at, m.GetHeaders()[name])}
 		switch {
-		case strings.HasPrefix(name, "@"):
+		case strings.HasPrefix(name, "@"), slices.Contains(pseudoHeaders, name):
 			v.dropped[at] = true
 			v.unsupported(v.at(at), "matching on "+name+" is not implemented, and it decides "+goes)
-		case strings.HasPrefix(name, ":"):
-			v.error(at, "match on uri or method", "header name %q is not valid", name)
 		case !validHeaderName(name):
 			v.error(at, "write the name of a header", "header name %q is not valid", name)
 		case seen[lower] != "":
@@ -42,6 +41,9 @@ func (v *virtualService) match(path string, m *networking.HTTPMatchRequest) mesh
 	return out
 }
 
+// pseudoHeaders are names of parts of the request line that Istio takes for headers.
+var pseudoHeaders = []string{":method", ":scheme", ":authority", ":path", ":status"}
+
 // present is a match on a header, nil if any value will do: Istio compiles these to a test for presence.
 func (v *virtualService) present(path string, m *networking.StringMatch) *mesh.StringMatch {
 	if m.GetRegex() == "*" {
@@ -49,10 +51,13 @@ func (v *virtualService) present(path string, m *networking.StringMatch) *mesh.S
 	}
 	out := v.stringMatch(path, m)
 	if out != nil && out.Kind == mesh.Prefix && out.Value == "" {
-		return nil
+		v.error(path+".prefix", "write {} to match any value", "prefix string match should not be empty")
 	}
 	return out
 }
+
+// maxRegex is Istio's limit, in bytes.
+const maxRegex = 1024
 
 // stringMatch is nil if m sets none of its forms: then it holds for everything.
 func (v *virtualService) stringMatch(path string, m *networking.StringMatch) *mesh.StringMatch {
@@ -62,7 +67,14 @@ func (v *virtualService) stringMatch(path string, m *networking.StringMatch) *me
 	case *networking.StringMatch_Prefix:
 		return &mesh.StringMatch{Kind: mesh.Prefix, Value: m.Prefix}
 	case *networking.StringMatch_Regex:
-		if _, err := regexp.Compile(m.Regex); err != nil {
+		_, err := regexp.Compile(m.Regex)
+		switch {
+		case m.Regex == "":
+			v.error(path+".regex", "write an RE2 expression", "regex string match should not be empty")
+		case len(m.Regex) > maxRegex:
+			v.error(path+".regex", "shorten it, or use several matches",
+				"regex is too large, max length allowed is %d", maxRegex)
+		case err != nil:
 			v.error(path+".regex", "write an RE2 expression", "%v", err)
 		}
 		return &mesh.StringMatch{Kind: mesh.Regex, Value: m.Regex}

@@ -5,6 +5,7 @@ package translate
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -41,28 +42,34 @@ func gatewayName(name, namespace string) string {
 	return namespace + "/" + name
 }
 
-// validHost says why h is no host name, wildcard or IP address; "" if it is one.
+// validHost says why h is no host name or wildcard; "" if it is one. The first label may be "*" or begin with it.
 func validHost(h string) string {
-	if _, err := netip.ParseAddr(h); err == nil || h == "*" {
-		return ""
-	}
 	if len(h) > 255 {
 		return fmt.Sprintf("domain name %q too long (max 255)", h)
 	}
-	rest, wild := strings.CutPrefix(h, "*.")
-	if strings.Contains(rest, "*") {
-		return fmt.Sprintf("partial wildcard %q not allowed", h)
-	}
-	for label := range strings.SplitSeq(strings.TrimSuffix(rest, "."), ".") {
-		if !validLabel(strings.ToLower(label)) {
-			kind := "domain name"
-			if wild {
-				kind = "wildcard domain name"
+	labels := strings.Split(strings.TrimSuffix(h, "."), ".")
+	for i, label := range labels {
+		name := strings.ToLower(label)
+		if rest, wild := strings.CutPrefix(name, "*"); wild && i == 0 {
+			name = strings.TrimPrefix(rest, "-")
+			if rest == "" {
+				continue
 			}
-			return fmt.Sprintf("%s %q invalid (label %q invalid)", kind, h, label)
+		}
+		if !validLabel(name) {
+			return fmt.Sprintf("domain name %q invalid (label %q invalid)", h, label)
 		}
 	}
+	top := labels[len(labels)-1]
+	if _, err := strconv.Atoi(top); err == nil && len(labels) > 1 {
+		return fmt.Sprintf("domain name %q invalid (top level domain %q cannot be all-numeric)", h, top)
+	}
 	return ""
+}
+
+func isIP(s string) bool {
+	_, err := netip.ParseAddr(s)
+	return err == nil
 }
 
 // validLabel tells whether s is an RFC 1123 label in lower case.

@@ -10,17 +10,11 @@ import (
 	"github.com/umbra-mesh/umbra/internal/controlplane/source"
 )
 
-// place is where a field stands in the file and how the user spelled its path.
-type place struct {
-	line    int
-	written string
-}
-
 // report collects what is wrong with one resource.
 type report struct {
 	resource *source.Resource
 	allowed  bool // what is refused is a warning
-	places   map[string]place
+	places   map[string]mesh.Place
 	problems []mesh.Problem
 	failed   bool // it has an Error: nothing of it is served
 	// dropped are paths of things that were refused and allowed: they are left out of what is served.
@@ -29,29 +23,29 @@ type report struct {
 
 func newReport(r *source.Resource, opts Options) *report {
 	return &report{
-		resource: r, allowed: opts.allows(r.Kind), places: map[string]place{}, dropped: map[string]bool{},
+		resource: r, allowed: opts.allows(r.Kind), places: map[string]mesh.Place{}, dropped: map[string]bool{},
 	}
 }
 
 // at is where the field with a canonical path stands. One that is not there is at its nearest ancestor's line.
-func (p *report) at(path string) place {
+func (p *report) at(path string) mesh.Place {
 	known, rest := path, ""
 	for {
 		if found, ok := p.places[known]; ok {
-			return place{found.line, found.written + rest}
+			return mesh.Place{Field: found.Field + rest, Line: found.Line}
 		}
 		cut := max(strings.LastIndexByte(known, '.'), strings.LastIndexByte(known, '['))
 		if cut < 0 {
-			return place{p.resource.Line, path}
+			return mesh.Place{Field: path, Line: p.resource.Line}
 		}
 		known, rest = known[:cut], known[cut:]+rest
 	}
 }
 
-func (p *report) add(s mesh.Severity, at place, message, fix string) {
+func (p *report) add(s mesh.Severity, at mesh.Place, message, fix string) {
 	p.failed = p.failed || s == mesh.Error
 	p.problems = append(p.problems, mesh.Problem{
-		Severity: s, Resource: p.resource.Ref(), Line: at.line, Field: at.written, Message: message, Fix: fix,
+		Severity: s, Resource: p.resource.Ref(), Line: at.Line, Field: at.Field, Message: message, Fix: fix,
 	})
 }
 
@@ -61,7 +55,7 @@ func (p *report) error(path, fix, format string, args ...any) {
 }
 
 // unsupported refuses what is valid and not implemented, or warns of it if the kind is allowed.
-func (p *report) unsupported(at place, message string) {
+func (p *report) unsupported(at mesh.Place, message string) {
 	if p.allowed {
 		p.add(mesh.Warning, at, message, "")
 		return
@@ -86,7 +80,7 @@ func (p *report) unresolved(path, fix, format string, args ...any) {
 func (p *report) warnOnce(path, fix, format string, args ...any) {
 	at, message := p.at(path), fmt.Sprintf(format, args...)
 	for _, other := range p.problems {
-		if other.Field == at.written && other.Message == message {
+		if other.Field == at.Field && other.Message == message {
 			return
 		}
 	}

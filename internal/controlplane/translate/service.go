@@ -17,7 +17,7 @@ import (
 // service is a Kubernetes Service or a ServiceEntry, which may have several hosts.
 type service struct {
 	*report
-	hosts      []string
+	hosts      []serviceHost
 	namespace  string
 	kubernetes bool
 	external   bool
@@ -26,6 +26,9 @@ type service struct {
 	inline     []mesh.Endpoint   // of a ServiceEntry
 	remote     bool              // its addresses are elsewhere (an allowed ExternalName): none is no surprise
 }
+
+// serviceHost is a name of a service, and the field that gives it.
+type serviceHost struct{ name, path string }
 
 // servicePort is a port and what to dial for it.
 type servicePort struct {
@@ -39,7 +42,7 @@ func (t *translation) kubernetesService(p *report, spec *corev1.ServiceSpec) {
 	r := p.resource
 	s := &service{
 		report: p, namespace: r.Namespace, kubernetes: true, selector: spec.Selector,
-		hosts:  []string{t.opts.serviceHost(r.Name, r.Namespace)},
+		hosts:  []serviceHost{{t.opts.serviceHost(r.Name, r.Namespace), "metadata.name"}},
 		remote: spec.Type == corev1.ServiceTypeExternalName,
 	}
 	t.services = append(t.services, s)
@@ -142,8 +145,9 @@ func (s *service) entryHosts(hosts []string) {
 		case !strings.ContainsAny(host, ".:"):
 			s.warn(at, "give it a name with a dot", "no destination can name it: short names mean Kubernetes services")
 		}
-		if host = strings.ToLower(host); !slices.Contains(s.hosts, host) {
-			s.hosts = append(s.hosts, host)
+		host = strings.ToLower(host)
+		if !slices.ContainsFunc(s.hosts, func(h serviceHost) bool { return h.name == host }) {
+			s.hosts = append(s.hosts, serviceHost{host, at})
 		}
 	}
 }
@@ -154,8 +158,8 @@ func (s *service) entryPort(at string, port *networking.ServicePort) {
 			port.GetNumber())
 		return
 	}
-	if port.GetName() == "" {
-		s.error(at+".name", "name the port", "port name must be set")
+	if !validLabel(port.GetName()) {
+		s.error(at+".name", "use lower case letters, digits and '-'", "invalid port name: %s", port.GetName())
 	}
 	target := port.GetTargetPort()
 	if target > 65535 {
@@ -200,6 +204,9 @@ func (s *service) inlineEndpoint(at string, e *networking.WorkloadEntry) (mesh.E
 // workloadPorts checks the port numbers of an endpoint.
 func (p *report) workloadPorts(path string, ports map[string]uint32) {
 	for _, name := range slices.Sorted(maps.Keys(ports)) {
+		if !validLabel(name) {
+			p.error(path+"["+name+"]", "use lower case letters, digits and '-'", "invalid port name: %s", name)
+		}
 		if !validPort(int64(ports[name])) {
 			p.error(path+"["+name+"]", "write a number from 1 to 65535", "port number %d must be in the range 1..65535",
 				ports[name])

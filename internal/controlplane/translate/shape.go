@@ -97,6 +97,39 @@ func (s *shape) want() string {
 	}
 }
 
+// fix is what to write in place of a node that s does not accept.
+func (s *shape) fix(n *yaml.Node) string {
+	fix := "write " + s.want()
+	if n.Kind != yaml.ScalarNode {
+		return fix
+	}
+	value := n.Value
+	if n.Tag == "!!str" {
+		value = strconv.Quote(value)
+	}
+	switch s.form {
+	case message:
+		if names := s.names(); len(names) == 1 {
+			return fmt.Sprintf("write {%s: %s}", names[0], value)
+		}
+	case list:
+		if s.elem.form != message {
+			return fmt.Sprintf("write [%s]", value)
+		}
+	case text, enum:
+		return fix + "; a string that looks like something else needs quotes"
+	case duration:
+		if n.Tag != "!!str" {
+			return fix + "; it needs a unit"
+		}
+	case integer, number, boolean:
+		if n.Tag == "!!str" {
+			return fix + " without quotes"
+		}
+	}
+	return fix
+}
+
 // accepts tells whether a node that is not null has the form of s, without looking at what it contains.
 func (s *shape) accepts(n *yaml.Node) bool {
 	switch s.form {

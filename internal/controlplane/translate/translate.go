@@ -58,7 +58,7 @@ func Translate(resources []*source.Resource, opts Options) (mesh.Config, mesh.En
 			continue
 		}
 		w := &walker{report: p, kind: k.name}
-		w.walk(spot{node: r.Node, line: r.Line, place: place{line: r.Line}}, shapes()[k.name], false)
+		w.walk(spot{node: r.Node, place: mesh.Place{Line: r.Line}}, shapes()[k.name], false)
 		p.names()
 		t.read(p, k.name)
 	}

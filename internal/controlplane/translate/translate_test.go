@@ -189,7 +189,7 @@ func TestTheCrossClusterScenarioBecomesAMesh(t *testing.T) {
 			}},
 		}},
 	}
-	noRefs := cmp.Options{cmpopts.IgnoreTypes(mesh.Ref{}), cmpopts.EquateEmpty()}
+	noRefs := cmp.Options{cmpopts.IgnoreTypes(mesh.Ref{}, mesh.Place{}), cmpopts.EquateEmpty()}
 	if diff := cmp.Diff(want, config, noRefs); diff != "" {
 		t.Errorf("config (-want +got):\n%s", diff)
 	}
@@ -258,7 +258,7 @@ spec:
   http:
   - {timeout: 1m30s, route: [{destination: {host: b.example.com}}]}
   - {timeout: 250ms, route: [{destination: {host: b.example.com}}]}
-  - {timeout: 0s, route: [{destination: {host: b.example.com}}]}
+  - {route: [{destination: {host: b.example.com}}]}
 `, Options{})
 	var got []time.Duration
 	for _, r := range config.VirtualServices[0].Rules {

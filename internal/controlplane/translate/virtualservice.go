@@ -28,17 +28,21 @@ type reference struct {
 func (t *translation) virtualService(p *report, spec *networking.VirtualService) {
 	r := p.resource
 	v := &virtualService{report: p, mesh: &mesh.VirtualService{
-		Origin: r.Ref(), Name: r.Name, Namespace: r.Namespace, Gateways: []string{meshGateway},
+		Origin: r.Ref(), Name: r.Name, Namespace: r.Namespace, HostsAt: p.at("spec.hosts"),
+		Gateways: []string{meshGateway},
 	}}
 	t.virtuals = append(t.virtuals, v)
 	if len(spec.GetGateways()) > 0 {
 		v.mesh.Gateways = nil
 	}
 	for i, name := range spec.GetGateways() {
+		at := index("spec.gateways", i)
 		full := gatewayName(name, r.Namespace)
 		namespace, rest, _ := strings.Cut(full, "/")
 		if full != meshGateway && (!validLabel(namespace) || !validSubdomain(rest)) {
-			p.error(index("spec.gateways", i), "write name, namespace/name or mesh", "gateway name %q is not valid", name)
+			p.error(at, "write name, namespace/name or mesh", "gateway name %q is not valid", name)
+		} else if strings.Contains(name, ".") && !strings.Contains(name, "/") {
+			p.warn(at, "", "using legacy gatewayName format %q; prefer the <namespace>/<name> format: %q", name, full)
 		}
 		v.mesh.Gateways = append(v.mesh.Gateways, full)
 	}
@@ -55,12 +59,13 @@ func (t *translation) virtualService(p *report, spec *networking.VirtualService)
 
 func (t *translation) hosts(v *virtualService, hosts []string) {
 	if len(hosts) == 0 {
-		v.error("spec.hosts", "add a host", "virtual service must have at least one host")
+		v.unsupported(v.at("spec.hosts"),
+			"there is no host: this is for delegation, which is not implemented, and it decides "+goes)
 	}
 	valid := true
 	for i, host := range hosts {
 		path := index("spec.hosts", i)
-		if problem := validHost(host); problem != "" {
+		if problem := validHost(host); problem != "" && !isIP(host) {
 			v.error(path, `write a host name, "*" or "*.example.com"`, "%s", problem)
 			valid = false
 		} else if host == "*" && slices.Contains(v.mesh.Gateways, meshGateway) {
@@ -83,7 +88,7 @@ func (t *translation) hosts(v *virtualService, hosts []string) {
 // rule reads one entry of spec.http. It is false if the entry is left out: what it does or when it holds is not
 // implemented.
 func (v *virtualService) rule(path string, h *networking.HTTPRoute, opts Options) (mesh.Rule, bool) {
-	rule := mesh.Rule{Name: h.GetName(), Timeout: h.GetTimeout().AsDuration()}
+	rule := mesh.Rule{Place: v.at(path), Name: h.GetName(), Timeout: h.GetTimeout().AsDuration()}
 	elsewhere := h.GetRedirect() != nil || h.GetDirectResponse() != nil || h.GetDelegate() != nil
 	switch {
 	case h.GetRedirect() != nil && len(h.GetRoute()) > 0:
@@ -105,8 +110,8 @@ func (v *virtualService) rule(path string, h *networking.HTTPRoute, opts Options
 	v.route(path, h.GetRoute(), &rule, opts)
 	v.mirrors(path, h, &rule, opts)
 	switch {
-	case rule.Timeout < 0:
-		v.error(path+".timeout", "write 0s for none", "timeout %s is negative", rule.Timeout)
+	case h.GetTimeout() != nil && rule.Timeout < time.Millisecond:
+		v.error(path+".timeout", "leave it out if there is to be none", "duration must be greater than 1ms")
 	case rule.Timeout%time.Millisecond != 0:
 		v.error(path+".timeout", "round it", "only durations to ms precision are supported")
 	}
@@ -144,7 +149,7 @@ func takesWrites(matches []mesh.Match) bool {
 func (v *virtualService) destination(path string, d *networking.Destination, mirror bool,
 	opts Options,
 ) mesh.Destination {
-	out := mesh.Destination{Subset: d.GetSubset(), Port: d.GetPort().GetNumber()}
+	out := mesh.Destination{Place: v.at(path), Subset: d.GetSubset(), Port: d.GetPort().GetNumber()}
 	out.Host = opts.expand(d.GetHost(), v.mesh.Namespace)
 	before := v.failed
 	v.failed = false

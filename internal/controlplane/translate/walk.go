@@ -19,9 +19,8 @@ type walker struct {
 
 // spot is a value on the way: its path as the user wrote it, as documentation writes it, and as the lists write it.
 type spot struct {
-	node *yaml.Node
-	line int // of the key
-	place
+	node    *yaml.Node
+	place   mesh.Place // with the path as the user wrote it
 	path    string
 	pattern string
 }
@@ -31,17 +30,21 @@ func (s spot) key(name, written string, key, value *yaml.Node) spot {
 	if s.pattern == "" {
 		dot = ""
 	}
-	return spot{value, key.Line, place{key.Line, s.written + dot + written}, s.path + dot + name, s.pattern + dot + name}
+	return spot{value, s.below(dot+written, key.Line), s.path + dot + name, s.pattern + dot + name}
 }
 
 func (s spot) item(i int, value *yaml.Node) spot {
 	at := fmt.Sprintf("[%d]", i)
-	return spot{value, value.Line, place{value.Line, s.written + at}, s.path + at, s.pattern + "[]"}
+	return spot{value, s.below(at, value.Line), s.path + at, s.pattern + "[]"}
 }
 
 func (s spot) entry(key, value *yaml.Node) spot {
 	at := "[" + key.Value + "]"
-	return spot{value, key.Line, place{key.Line, s.written + at}, s.path + at, s.pattern + "{}"}
+	return spot{value, s.below(at, key.Line), s.path + at, s.pattern + "{}"}
+}
+
+func (s spot) below(written string, line int) mesh.Place {
+	return mesh.Place{Field: s.place.Field + written, Line: line}
 }
 
 // walk visits a value. classified is set below a field that was found on a list: only its form is still checked.
@@ -51,7 +54,7 @@ func (w *walker) walk(at spot, s *shape, classified bool) {
 	}
 	w.places[at.path] = at.place
 	if !s.accepts(at.node) {
-		w.add(mesh.Error, at.place, "is not "+s.want(), "write "+s.want()+valueHint(at.node))
+		w.add(mesh.Error, at.place, "is not "+s.want(), s.fix(at.node))
 		return
 	}
 	if !classified && at.pattern != "" {
@@ -78,13 +81,6 @@ func (w *walker) element(at spot, s *shape, classified bool) {
 		return
 	}
 	w.walk(at, s, classified)
-}
-
-func valueHint(n *yaml.Node) string {
-	if n.Kind == yaml.ScalarNode && (n.Tag == "!!bool" || n.Tag == "!!int" || n.Tag == "!!float") {
-		return "; a string that looks like something else needs quotes"
-	}
-	return ""
 }
 
 func (w *walker) message(at spot, s *shape, classified bool) {

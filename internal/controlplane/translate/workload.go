@@ -23,8 +23,10 @@ type workload struct {
 func (t *translation) workloadEntry(p *report, spec *networking.WorkloadEntry) {
 	w := &workload{report: p, ports: spec.GetPorts(), weight: spec.GetWeight(), labels: map[string]string{}}
 	maps.Copy(w.labels, spec.GetLabels())
-	maps.Copy(w.labels, p.resource.Labels) // metadata wins
-	w.address, _ = p.address("spec.address", spec.GetAddress())
+	maps.Copy(w.labels, p.resource.Labels)                  // metadata wins
+	if spec.GetAddress() != "" || spec.GetNetwork() == "" { // else the network is reported
+		w.address, _ = p.address("spec.address", spec.GetAddress())
+	}
 	p.workloadPorts("spec.ports", w.ports)
 	t.workloads = append(t.workloads, w)
 }

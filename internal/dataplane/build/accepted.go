@@ -14,6 +14,7 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/umbra-mesh/umbra/internal/dataplane/proxy"
 	"github.com/umbra-mesh/umbra/internal/xds"
 )
 
@@ -73,8 +74,9 @@ type entry[M resource] struct {
 	version string
 	at      time.Time
 
-	mirrors []MirrorInfo // of a route configuration, or a listener that has one inline
-	rds     string       // a listener's route_config_name
+	mirrors  []MirrorInfo         // of a route configuration, or a listener that has one inline
+	rds      string               // a listener's route_config_name
+	listener proxy.ListenerConfig // a listener's own
 }
 
 type resource interface {

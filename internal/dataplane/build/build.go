@@ -7,6 +7,7 @@
 package build
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -160,23 +161,42 @@ func (b *Builder) setListener(
 		cfg.Routes = b.slot(rds)
 		e.rds = rds
 	}
-	b.removeRebound(cfg.Addr, given)
-	if err := b.deps.Listeners.Set(cfg); err != nil {
+	e.listener = cfg
+	return b.listen(cfg, given)
+}
+
+// listen opens a listener. Those that are to go, being not among the given, and whose address is in its way, go before
+// it; if it cannot be opened all the same, they come back.
+func (b *Builder) listen(cfg proxy.ListenerConfig, given []*listenerv3.Listener) *fault {
+	err := b.deps.Listeners.Set(cfg)
+	if err == nil {
+		return nil
+	}
+	var inTheWay []string
+	for _, name := range slices.Sorted(maps.Keys(b.listeners)) {
+		stays := slices.ContainsFunc(given, func(l *listenerv3.Listener) bool { return l.GetName() == name })
+		if !stays && overlap(b.listeners[name].listener.Addr, cfg.Addr) {
+			inTheWay = append(inTheWay, name)
+			b.deps.Listeners.Remove(name)
+		}
+	}
+	if len(inTheWay) > 0 {
+		err = b.deps.Listeners.Set(cfg)
+	}
+	for _, name := range inTheWay {
+		if err == nil || b.deps.Listeners.Set(b.listeners[name].listener) != nil {
+			delete(b.listeners, name)
+		}
+	}
+	if err != nil {
 		return faultf("address", "%v", err)
 	}
 	return nil
 }
 
-// removeRebound takes away the listener that is to go, being not among the given, and has the address that another one
-// needs: it is free for that only then.
-func (b *Builder) removeRebound(addr netip.AddrPort, given []*listenerv3.Listener) {
-	for name, e := range b.listeners {
-		stays := slices.ContainsFunc(given, func(l *listenerv3.Listener) bool { return l.GetName() == name })
-		if had, bad := linkAddress(e.message.GetAddress(), ""); bad == nil && had == addr && !stays {
-			b.deps.Listeners.Remove(name)
-			delete(b.listeners, name)
-		}
-	}
+// overlap tells whether no two sockets can listen at both addresses.
+func overlap(a, b netip.AddrPort) bool {
+	return a.Port() == b.Port() && (a == b || a.Addr().IsUnspecified() || b.Addr().IsUnspecified())
 }
 
 func (b *Builder) slot(name string) *proxy.RouteSlot {

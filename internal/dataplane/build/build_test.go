@@ -173,6 +173,34 @@ func TestAListenerThatCannotListenIsRefusedAndTriedAgain(t *testing.T) {
 	}
 }
 
+func TestAListenerOnAllAddressesMakesRoomForOneOnASingleOne(t *testing.T) {
+	f, b := newFar()
+	all := resourcesOf(t, minimal)
+	all.Listeners[0].GetAddress().GetSocketAddress().Address = "0.0.0.0"
+	mustApply(t, b, all)
+	f.takeCalls()
+	one := clone(all)
+	one.Listeners[0].Name = "one"
+	one.Listeners[0].GetAddress().GetSocketAddress().Address = "127.0.0.1"
+
+	f.taken = netip.MustParseAddrPort("127.0.0.1:80")
+	mustApply(t, b, one, "Listener one: address: bind: address already in use")
+	wantCalls(t, f, "set listener one", "remove listener l", "set listener one", "set listener l")
+	if len(b.Accepted().Listeners) != 1 || f.listeners["l"].Addr.String() != "0.0.0.0:80" {
+		t.Errorf("the old listener has not come back: %v", f.listeners)
+	}
+
+	f.taken = netip.AddrPort{}
+	mustApply(t, b, one)
+	if len(f.listeners) != 1 || f.listeners["one"].Addr.String() != "127.0.0.1:80" {
+		t.Errorf("listeners %v", f.listeners)
+	}
+	mustApply(t, b, all)
+	if len(f.listeners) != 1 || f.listeners["l"].Addr.String() != "0.0.0.0:80" {
+		t.Errorf("back again: listeners %v", f.listeners)
+	}
+}
+
 func TestAListenerThatGoesFreesItsAddressForOneThatComes(t *testing.T) {
 	f, b := newFar()
 	r := resourcesOf(t, minimal)
@@ -181,7 +209,7 @@ func TestAListenerThatGoesFreesItsAddressForOneThatComes(t *testing.T) {
 	renamed := clone(r)
 	renamed.Listeners[0].Name = "new"
 	mustApply(t, b, renamed)
-	wantCalls(t, f, "remove listener l", "set listener new")
+	wantCalls(t, f, "set listener new", "remove listener l", "set listener new")
 
 	refused := clone(r)
 	refused.Listeners[0].Name, refused.Listeners[0].Transparent = "newer", nil

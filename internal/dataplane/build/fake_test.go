@@ -93,7 +93,7 @@ func (f farListeners) Set(c proxy.ListenerConfig) error {
 		return errors.New("bind: address already in use")
 	}
 	for name, l := range f.listeners {
-		if l.Addr == c.Addr && name != c.Name {
+		if overlap(l.Addr, c.Addr) && name != c.Name {
 			return fmt.Errorf("address %v is listener %s's", c.Addr, name)
 		}
 	}
