@@ -32,7 +32,7 @@ func (s *server) clusters(w http.ResponseWriter, r *http.Request) {
 	}
 	text(w)
 	out := bufio.NewWriter(w)
-	defer out.Flush()
+	defer func() { _ = out.Flush() }() // the reader may be gone
 	for _, c := range s.Clusters() {
 		for _, st := range c.Stats {
 			fmt.Fprintf(out, "%s::%s::%s\n", c.Name, st.Name, st.Value)

@@ -17,7 +17,7 @@ import (
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	previous_hostsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
+	previoushostsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
@@ -35,7 +35,7 @@ const mirrorCluster = "outbound|80||httpbin.mirror.cluster-b"
 // accepted is a small mesh of which one listener had a refused update.
 func accepted(t *testing.T) admin.Accepted {
 	t.Helper()
-	previous, err := anypb.New(&previous_hostsv3.PreviousHostsPredicate{})
+	previous, err := anypb.New(&previoushostsv3.PreviousHostsPredicate{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,7 +41,7 @@ func (s *server) stats(w http.ResponseWriter, r *http.Request) {
 	}
 	text(w)
 	out := bufio.NewWriter(w)
-	defer out.Flush()
+	defer func() { _ = out.Flush() }() // the reader may be gone
 	p := printer{out: out, filter: filter, usedOnly: q.Has("usedonly")}
 	for _, f := range families {
 		for _, m := range f.Metric {

@@ -72,7 +72,7 @@ func TestLinesAreInTheFileWithinASecond(t *testing.T) {
 		w.Append(0, []byte("a\n"))
 		w.Append(1, []byte("b\n"))
 		w.Append(0, []byte("c\n"))
-		time.Sleep(time.Second) // the bubble's clock
+		<-time.After(time.Second) // the bubble's clock
 		synctest.Wait()
 		if got := d.text(); got != "a\nc\nb\n" {
 			t.Errorf("the file has %q", got)
@@ -151,13 +151,13 @@ func TestAFullDiskIsCountedByLineAndTheNextLineStartsAfresh(t *testing.T) {
 		for _, l := range []string{"one\n", "two\n", "three\n"} {
 			w.Append(0, []byte(l))
 		}
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		synctest.Wait()
 		if w.Lost() != 2 || w.Err() == nil {
 			t.Errorf("lost %d, err %v; want the 2 lines that are not whole", w.Lost(), w.Err())
 		}
 		w.Append(0, []byte("four\n"))
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		synctest.Wait()
 		if w.Lost() != 3 {
 			t.Errorf("lost %d, want 3: still full", w.Lost())
@@ -194,7 +194,7 @@ func TestReopenWritesOnToTheNewFileAndClosesTheOld(t *testing.T) {
 		first, unused, second := &disk{}, &disk{}, &disk{}
 		w := on(t, 1, first, unused, second)
 		w.Append(0, []byte("old\n"))
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		synctest.Wait()
 		for range 2 {
 			if err := w.Reopen(); err != nil {
@@ -202,7 +202,7 @@ func TestReopenWritesOnToTheNewFileAndClosesTheOld(t *testing.T) {
 			}
 		}
 		w.Append(0, []byte("new\n"))
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		synctest.Wait()
 		if first.text() != "old\n" || !first.closed || second.text() != "new\n" || second.closed {
 			t.Errorf("first %q closed %v, second %q closed %v", first.text(), first.closed, second.text(), second.closed)
