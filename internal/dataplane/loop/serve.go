@@ -90,9 +90,13 @@ func (w *Worker) connect(c *Conn) bool {
 	return !c.is(isDead)
 }
 
-// read hands over what the socket holds, up to ReadCap.
+// read hands over what the socket holds, up to ReadCap; for copies one receive, so that the budget is looked at often.
 func (w *Worker) read(c *Conn) {
-	for room := ReadCap; c.is(unread) && !c.is(isDead|eof); {
+	room := ReadCap
+	if c.class == Copy {
+		room = chunk.Size
+	}
+	for c.is(unread) && !c.is(isDead|eof) {
 		if c.is(paused) && !c.is(closing) {
 			if c.is(broken) && c.is(high) { // its owner waits for Writable, which will not come
 				w.gone(c, c.err)
