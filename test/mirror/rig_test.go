@@ -44,7 +44,8 @@ func newRig(t *testing.T, limits mirror.Limits, a, b string) *rig {
 	r := &rig{clusters: upstream.NewDirectory(workers, registry)}
 	for name, addr := range map[string]string{"a": a, "b": b} {
 		r.clusters.Set(upstream.Config{
-			Name: name, ConnectTimeout: 10 * time.Second, MaxConnections: upstream.Unlimited, MaxPending: upstream.Unlimited,
+			Name: name, ConnectTimeout: 10 * time.Second,
+			MaxConnections: upstream.Unlimited, MaxPending: upstream.Unlimited,
 			MaxRequests: upstream.Unlimited, MaxRetries: upstream.Unlimited,
 			Static: []upstream.Endpoint{{Addr: netip.MustParseAddrPort(addr)}},
 		})

@@ -30,9 +30,10 @@ const (
 )
 
 var causeNames = [causes]string{
-	delivered: "delivered", dropConnect: "connect", dropTLS: "tls", dropNoEndpoint: "no_endpoint", dropOverflow: "overflow", dropBuffer: "buffer",
-	dropMemory: "memory", dropTimeout: "timeout", dropReset: "reset", dropStale: "stale", dropProtocol: "protocol",
-	dropFraming: "framing", dropPartial: "partial", dropRefused: "refused", dropLoop: "loop", dropConfig: "config", dropOverload: "overload",
+	delivered: "delivered", dropConnect: "connect", dropTLS: "tls", dropNoEndpoint: "no_endpoint",
+	dropOverflow: "overflow", dropBuffer: "buffer", dropMemory: "memory", dropTimeout: "timeout", dropReset: "reset",
+	dropStale: "stale", dropProtocol: "protocol", dropFraming: "framing", dropPartial: "partial",
+	dropRefused: "refused", dropLoop: "loop", dropConfig: "config", dropOverload: "overload",
 	dropShutdown: "shutdown", dropPanic: "panic",
 }
 

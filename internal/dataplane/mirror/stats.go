@@ -24,7 +24,9 @@ var mirrorStats = func() *stats.Kind {
 	k := &stats.Kind{
 		Labels: []string{"mirror", "cluster_name"},
 		Metrics: []stats.Metric{
-			statEligible: {Name: "umbra_mirror_eligible_total", Help: "Requests that matched the mirror policy.", Type: stats.Counter},
+			statEligible: {
+				Name: "umbra_mirror_eligible_total", Help: "Requests that matched the mirror policy.", Type: stats.Counter,
+			},
 			statSkippedOff: {
 				Name: "umbra_mirror_skipped_total", Help: "Eligible requests not considered for a copy.", Type: stats.Counter,
 				Labels: [][2]string{{"reason", "off"}},
@@ -33,7 +35,9 @@ var mirrorStats = func() *stats.Kind {
 				Name: "umbra_mirror_skipped_total", Help: "Eligible requests not considered for a copy.", Type: stats.Counter,
 				Labels: [][2]string{{"reason", "upgrade"}},
 			},
-			statSelected:  {Name: "umbra_mirror_selected_total", Help: "Copies begun: requests the draw chose.", Type: stats.Counter},
+			statSelected: {
+				Name: "umbra_mirror_selected_total", Help: "Copies begun: requests the draw chose.", Type: stats.Counter,
+			},
 			statSent:      {Name: "umbra_mirror_sent_total", Help: "Copies whose last byte was written.", Type: stats.Counter},
 			statDelivered: {Name: "umbra_mirror_delivered_total", Help: "Copies sent whole and answered.", Type: stats.Counter},
 			statLive:      {Name: "umbra_mirror_live", Help: "Copies not ended yet.", Type: stats.Gauge},

@@ -72,7 +72,8 @@ func TestCopyOfAnAbortedUploadNeverLooksComplete(t *testing.T) {
 				aborted++
 				n := r.copiesEnded("b")
 				if n.Dropped["partial"] != aborted || n.Delivered != 0 || b.seen("aborted") != 0 {
-					t.Fatalf("chunked %v, reset %v, %d of %d bytes: %+v, mirror saw %d whole", chunked, reset, cut, len(whole), n, b.seen("aborted"))
+					t.Fatalf("chunked %v, reset %v, %d of %d bytes: %+v, mirror saw %d whole",
+						chunked, reset, cut, len(whole), n, b.seen("aborted"))
 				}
 			}
 		}
@@ -177,7 +178,11 @@ func TestMirrorThatAnswersEarlyAndIsGoneIsNotCountedAsDelivered(t *testing.T) {
 			whole, at := rawPost("early", body, chunked, "")
 			c := r.dial()
 			c.Write(whole[:at+10])
-			eventually(t, "mirror is gone", func() bool { b.mu.Lock(); defer b.mu.Unlock(); return b.accepted == i+1 && len(b.conns) == 0 })
+			eventually(t, "mirror is gone", func() bool {
+				b.mu.Lock()
+				defer b.mu.Unlock()
+				return b.accepted == i+1 && len(b.conns) == 0
+			})
 			go c.Write(whole[at+10:])
 			resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 			if err != nil || resp.StatusCode != 200 {

@@ -5,6 +5,7 @@ package proxy_test
 import (
 	"bufio"
 	"io"
+	"maps"
 	"math"
 	"net/http"
 	"sync"
@@ -28,6 +29,13 @@ func (s *ids) handler(w http.ResponseWriter, q *http.Request) {
 		s.seen = map[string]int{}
 	}
 	s.seen[q.Header.Get("X-Id")]++
+}
+
+// all is what was seen, once it is all there.
+func (s *ids) all() map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.seen)
 }
 
 // many sends n GETs over one connection and returns their ids.
@@ -75,17 +83,18 @@ func TestSharesAreNestedAndCountedOnce(t *testing.T) {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
-	if len(a.seen) != n || len(b0.seen) != 0 || len(b100.seen) != n {
-		t.Errorf("production %d, 0 %%: %d, 100 %%: %d", len(a.seen), len(b0.seen), len(b100.seen))
+	gotA, gotB0, gotB10, gotB50, gotB100 := a.all(), b0.all(), b10.all(), b50.all(), b100.all()
+	if len(gotA) != n || len(gotB0) != 0 || len(gotB100) != n {
+		t.Errorf("production %d, 0 %%: %d, 100 %%: %d", len(gotA), len(gotB0), len(gotB100))
 	}
-	near(t, "10 %", len(b10.seen), n, 0.1)
-	near(t, "50 %", len(b50.seen), n, 0.5)
+	near(t, "10 %", len(gotB10), n, 0.1)
+	near(t, "50 %", len(gotB50), n, 0.5)
 	for _, id := range sent {
-		if b10.seen[id] > b50.seen[id] {
+		if gotB10[id] > gotB50[id] {
 			t.Fatalf("request %s went to the 10 %% mirror and not to the 50 %% one", id)
 		}
-		if a.seen[id] != 1 || b50.seen[id] > 1 || b100.seen[id] != 1 {
-			t.Fatalf("request %s: production %d, 50 %%: %d, 100 %%: %d", id, a.seen[id], b50.seen[id], b100.seen[id])
+		if gotA[id] != 1 || gotB50[id] > 1 || gotB100[id] != 1 {
+			t.Fatalf("request %s: production %d, 50 %%: %d, 100 %%: %d", id, gotA[id], gotB50[id], gotB100[id])
 		}
 	}
 }
@@ -103,15 +112,16 @@ func TestShareIsIndependentOfTheWeightedPick(t *testing.T) {
 	const n = 2000
 	sent := r.many(n)
 	r.copiesEnded("b")
+	gotA1, gotA2, gotB := a1.all(), a2.all(), b.all()
 	copied := [2]int{}
 	for _, id := range sent {
-		if b.seen[id] == 1 {
-			copied[a2.seen[id]]++
+		if gotB[id] == 1 {
+			copied[gotA2[id]]++
 		}
 	}
-	near(t, "picked the second", len(a2.seen), n, 0.5)
-	near(t, "copied of the first's", copied[0], len(a1.seen), 0.5)
-	near(t, "copied of the second's", copied[1], len(a2.seen), 0.5)
+	near(t, "picked the second", len(gotA2), n, 0.5)
+	near(t, "copied of the first's", copied[0], len(gotA1), 0.5)
+	near(t, "copied of the second's", copied[1], len(gotA2), 0.5)
 }
 
 func TestHostOfTheCopy(t *testing.T) {
@@ -138,7 +148,8 @@ func TestHostOfTheCopy(t *testing.T) {
 		read := bufio.NewReader(c)
 		for host, want := range map[string]string{
 			"shop.example": "shop.example-shadow", "shop.example:8080": "shop.example-shadow:8080", "[::1]": "[::1]-shadow",
-			"[::1]:80": "[::1]-shadow:80", "192.0.2.7": "192.0.2.7-shadow", "shop-shadow": "shop-shadow", "shop-shadow:80": "shop-shadow:80",
+			"[::1]:80": "[::1]-shadow:80", "192.0.2.7": "192.0.2.7-shadow", "shop-shadow": "shop-shadow",
+			"shop-shadow:80": "shop-shadow:80",
 		} {
 			if keep {
 				want = host
