@@ -248,7 +248,7 @@ func (d *Downstream) due() int64 {
 		if d.draining() && (limit == 0 || limit > drainWait) {
 			limit = drainWait
 		}
-	case !s.headDone:
+	case !s.headDone && d.cfg.HeadTimeout > 0:
 		from, limit = s.start, d.cfg.HeadTimeout
 	default:
 		from, limit = s.active, d.cfg.StreamIdle
@@ -283,7 +283,7 @@ func (d *Downstream) expire() {
 	case s == nil || d.blank():
 		d.stats().Inc(cxIdleTimeout)
 		d.hangUp()
-	case !s.headDone:
+	case !s.headDone && d.cfg.HeadTimeout > 0:
 		d.stats().Inc(rqTimeout)
 		s.fail(&filter.HeadTimeout)
 	case s.requestDone:

@@ -9,21 +9,28 @@ import (
 	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
 )
 
+const (
+	coded       = "Transfer-Encoding: chunked"
+	chunkedPost = "POST / HTTP/1.1\r\nHost: shop.example\r\nTransfer-Encoding: chunked\r\n\r\n"
+	chunked200  = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n" // and more fields, or the empty line
+)
+
 func TestRequestFraming(t *testing.T) {
 	for name, c := range map[string]struct {
 		send   string
 		framed string // the field that frames it upstream, "" for none
 		body   string // the bytes after the head upstream
 	}{
-		"no body":             {get("/"), "", ""},
-		"length":              {request("POST", "/", "hello"), "Content-Length: 5", "hello"},
-		"length 0":            {request("POST", "/", "", "Content-Length: 0"), "Content-Length: 0", ""},
-		"body of a GET":       {request("GET", "/", "hello"), "Content-Length: 5", "hello"},
-		"chunked":             {request("POST", "/", "", "Transfer-Encoding: chunked") + "5\r\nhello\r\n0\r\n\r\n", "Transfer-Encoding: chunked", "5\r\nhello\r\n0\r\n\r\n"},
-		"chunked, empty":      {request("POST", "/", "", "Transfer-Encoding: chunked") + "0\r\n\r\n", "Transfer-Encoding: chunked", "0\r\n\r\n"},
-		"chunk extension":     {request("POST", "/", "", "Transfer-Encoding: chunked") + "5;x=y\r\nhello\r\n0\r\n\r\n", "Transfer-Encoding: chunked", "5\r\nhello\r\n0\r\n\r\n"},
-		"trailers":            {request("POST", "/", "", "TE: trailers", "Trailer: X-Sum", "Transfer-Encoding: chunked") + "1\r\na\r\n0\r\nX-Sum: 7\r\n\r\n", "Transfer-Encoding: chunked", "1\r\na\r\n0\r\nX-Sum: 7\r\n\r\n"},
-		"trailer that frames": {request("POST", "/", "", "Transfer-Encoding: chunked") + "1\r\na\r\n0\r\nContent-Length: 7\r\nX-A: b\r\n\r\n", "Transfer-Encoding: chunked", "1\r\na\r\n0\r\nX-A: b\r\n\r\n"},
+		"no body":         {get("/"), "", ""},
+		"length":          {request("POST", "/", "hello"), "Content-Length: 5", "hello"},
+		"length 0":        {request("POST", "/", "", "Content-Length: 0"), "Content-Length: 0", ""},
+		"body of a GET":   {request("GET", "/", "hello"), "Content-Length: 5", "hello"},
+		"chunked":         {chunkedPost + "5\r\nhello\r\n0\r\n\r\n", coded, "5\r\nhello\r\n0\r\n\r\n"},
+		"chunked, empty":  {chunkedPost + "0\r\n\r\n", coded, "0\r\n\r\n"},
+		"chunk extension": {chunkedPost + "5;x=y\r\nhello\r\n0\r\n\r\n", coded, "5\r\nhello\r\n0\r\n\r\n"},
+		"trailers": {request("POST", "/", "", "TE: trailers", "Trailer: X-Sum", coded) +
+			"1\r\na\r\n0\r\nX-Sum: 7\r\n\r\n", coded, "1\r\na\r\n0\r\nX-Sum: 7\r\n\r\n"},
+		"trailer that frames": {chunkedPost + "1\r\na\r\n0\r\nContent-Length: 7\r\nX-A: b\r\n\r\n", coded, "1\r\na\r\n0\r\nX-A: b\r\n\r\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, mirror.Limits{})
@@ -41,7 +48,7 @@ func TestRequestFraming(t *testing.T) {
 				t.Errorf("answer %q", body)
 			}
 			u := <-got
-			for _, field := range []string{"Content-Length: 0", "Content-Length: 5", "Transfer-Encoding: chunked"} {
+			for _, field := range []string{"Content-Length: 0", "Content-Length: 5", coded} {
 				if has(u[0], field) != (field == c.framed) {
 					t.Errorf("%s: %v\n%s", field, has(u[0], field), u[0])
 				}
@@ -68,12 +75,13 @@ func TestAnswerFraming(t *testing.T) {
 		framed         string // the field that frames it for the client
 		body           string
 	}{
-		"length":         {"GET", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "Content-Length: 5", "hello"},
-		"length 0":       {"GET", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "Content-Length: 0", ""},
-		"chunked":        {"GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", "Transfer-Encoding: chunked", "5\r\nhello\r\n0\r\n\r\n"},
-		"trailers":       {"GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n1\r\na\r\n0\r\nX-Sum: 7\r\n\r\n", "Transfer-Encoding: chunked", "1\r\na\r\n0\r\nX-Sum: 7\r\n\r\n"},
+		"length":   {"GET", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "Content-Length: 5", "hello"},
+		"length 0": {"GET", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "Content-Length: 0", ""},
+		"chunked":  {"GET", chunked200 + "\r\n5\r\nhello\r\n0\r\n\r\n", coded, "5\r\nhello\r\n0\r\n\r\n"},
+		"trailers": {"GET", chunked200 +
+			"Trailer: X-Sum\r\n\r\n1\r\na\r\n0\r\nX-Sum: 7\r\n\r\n", coded, "1\r\na\r\n0\r\nX-Sum: 7\r\n\r\n"},
 		"HEAD, length":   {"HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "Content-Length: 5", ""},
-		"HEAD, chunked":  {"HEAD", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "", ""},
+		"HEAD, chunked":  {"HEAD", chunked200 + "\r\n", "", ""},
 		"HEAD, none":     {"HEAD", "HTTP/1.1 200 OK\r\n\r\n", "", ""},
 		"204":            {"GET", "HTTP/1.1 204 No Content\r\n\r\n", "", ""},
 		"304 with field": {"GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", "Content-Length: 5", ""},
@@ -87,7 +95,7 @@ func TestAnswerFraming(t *testing.T) {
 			for range 3 { // the connection stays in step on both sides
 				cl.send(request(c.method, "/", ""))
 				head := cl.head()
-				for _, field := range []string{"Content-Length: 0", "Content-Length: 5", "Transfer-Encoding: chunked"} {
+				for _, field := range []string{"Content-Length: 0", "Content-Length: 5", coded} {
 					if has(head, field) != (field == c.framed) {
 						t.Errorf("%s: %v\n%s", field, has(head, field), head)
 					}
@@ -122,7 +130,7 @@ func TestCloseDelimitedAnswer(t *testing.T) {
 			cl.send(get("/"))
 			head := cl.head()
 			body := cl.until("0\r\n\r\n")
-			if !has(head, "Transfer-Encoding: chunked") || has(head, "Connection: close") ||
+			if !has(head, coded) || has(head, "Connection: close") ||
 				body != "b\r\nhello world\r\n0\r\n\r\n" && body != "6\r\nhello \r\n5\r\nworld\r\n0\r\n\r\n" {
 				t.Errorf("%s%q", head, body)
 			}
@@ -137,7 +145,7 @@ func TestCloseDelimitedAnswer(t *testing.T) {
 		all, reset := cl.end()
 		head, body, _ := strings.Cut(all, "\r\n\r\n")
 		head += "\r\n"
-		if reset || body != "hello world" || has(head, "Transfer-Encoding: chunked") || !has(head, "Connection: close") {
+		if reset || body != "hello world" || has(head, coded) || !has(head, "Connection: close") {
 			t.Errorf("reset %v: %q", reset, all)
 		}
 	})
@@ -145,7 +153,7 @@ func TestCloseDelimitedAnswer(t *testing.T) {
 
 func TestChunkedAnswerToHTTP10IsBareAndItsTrailersDropped(t *testing.T) {
 	r := newRig(t, mirror.Limits{})
-	r.cluster("a", answering(t, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-Sum: 7\r\n\r\n"))
+	r.cluster("a", answering(t, chunked200+"\r\n5\r\nhello\r\n0\r\nX-Sum: 7\r\n\r\n"))
 	r.serve(r.to("a"))
 	cl := r.raw()
 	cl.send("GET / HTTP/1.0\r\n\r\n")

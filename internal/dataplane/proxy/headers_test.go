@@ -41,7 +41,8 @@ func TestHopByHopFieldsStay(t *testing.T) {
 		if !has(h, "X-Stays: 1") {
 			t.Errorf("an ordinary field is gone:\n%s", h)
 		}
-		for _, name := range []string{"keep-alive:", "proxy-connection:", "te:", "x-hop:", "x-secret:", "upgrade:", "http2-settings:", "connection:"} {
+		for _, name := range []string{"keep-alive:", "proxy-connection:", "te:", "x-hop:", "x-secret:", "upgrade:",
+			"http2-settings:", "connection:"} {
 			if strings.Contains(strings.ToLower(h), "\n"+name) {
 				t.Errorf("%s travelled on:\n%s", name, h)
 			}
@@ -79,7 +80,8 @@ func TestUnaskedSwitchOfProtocolsIs502(t *testing.T) {
 
 func TestAnswerFieldsOfTheEdge(t *testing.T) {
 	r := newRig(t, mirror.Limits{})
-	_, down := upstreamHead(t, r, get("/"), "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nServer: nginx\r\nx-envoy-upstream-service-time: 99999\r\n\r\n")
+	_, down := upstreamHead(t, r, get("/"),
+		"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nServer: nginx\r\nx-envoy-upstream-service-time: 99999\r\n\r\n")
 	if !has(down, "server: istio-envoy") || strings.Count(strings.ToLower(down), "\nserver:") != 1 {
 		t.Errorf("server:\n%s", down)
 	}
@@ -91,7 +93,8 @@ func TestAnswerFieldsOfTheEdge(t *testing.T) {
 	if at, err := time.Parse("Mon, 02 Jan 2006 15:04:05 GMT", date); err != nil || time.Since(at) > time.Minute {
 		t.Errorf("date %q: %v", date, err)
 	}
-	_, down = upstreamHead(t, r, get("/"), "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nDate: Sun, 22 Nov 2026 00:00:00 GMT\r\n\r\n")
+	_, down = upstreamHead(t, r, get("/"),
+		"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nDate: Sun, 22 Nov 2026 00:00:00 GMT\r\n\r\n")
 	if !has(down, "Date: Sun, 22 Nov 2026 00:00:00 GMT") || strings.Count(strings.ToLower(down), "\ndate:") != 1 {
 		t.Errorf("the upstream's date:\n%s", down)
 	}
@@ -127,7 +130,8 @@ func TestEdgeRules(t *testing.T) {
 	}))
 	r.serve(a)
 	cl := r.raw()
-	cl.send(get("/", "X-Request-Id: mine", "X-Forwarded-For: 198.51.100.7", "X-Forwarded-For: 198.51.100.8", "X-Forwarded-Proto: https",
+	cl.send(get("/", "X-Request-Id: mine", "X-Forwarded-For: 198.51.100.7", "X-Forwarded-For: 198.51.100.8",
+		"X-Forwarded-Proto: https",
 		"x-envoy-external-address: 203.0.113.9", "x-envoy-max-retries: 9", "x-envoy-internal: true", "x-envoy-attempt-count: 8",
 		"X-Forwarded-Client-Cert: By=me", "x-envoy-expected-rq-timeout-ms: 1"))
 	up := <-got

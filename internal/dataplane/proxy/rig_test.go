@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/umbra-mesh/umbra/internal/dataplane/format"
 	"github.com/umbra-mesh/umbra/internal/dataplane/listener"
@@ -51,6 +52,7 @@ type setup struct {
 	workers int                         // 2
 	change  func(*proxy.ListenerConfig) // of the usual gateway
 	log     bool                        // write an access log
+	sndbuf  int                         // of the proxy's sockets to clients, which then grow no more; 0: the system's
 }
 
 func newRig(t testing.TB, limits mirror.Limits) *rig {
@@ -109,6 +111,11 @@ func (set setup) rig(t testing.TB) *rig {
 	}
 	wg.Go(func() {
 		l.Serve(r.workers, func(w *loop.Worker, fd int, peer, local netip.AddrPort) {
+			if set.sndbuf > 0 {
+				if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, set.sndbuf); err != nil {
+					t.Error(err)
+				}
+			}
 			r.server.Accept(w, r.listener, fd, peer, local)
 		})
 	})
@@ -124,12 +131,16 @@ func (set setup) rig(t testing.TB) *rig {
 	return r
 }
 
+// unlimited is a cluster's settings without circuit breakers, as Istio's are unless told otherwise.
+var unlimited = upstream.Config{
+	ConnectTimeout: 10 * time.Second, MaxConnections: upstream.Unlimited, MaxPending: upstream.Unlimited,
+	MaxRequests: upstream.Unlimited, MaxRetries: upstream.Unlimited,
+}
+
 // cluster makes a cluster of these addresses.
 func (r *rig) cluster(name string, addrs ...string) {
-	cfg := upstream.Config{
-		Name: name, ConnectTimeout: 10 * time.Second, MaxConnections: upstream.Unlimited, MaxPending: upstream.Unlimited,
-		MaxRequests: upstream.Unlimited, MaxRetries: upstream.Unlimited,
-	}
+	cfg := unlimited
+	cfg.Name = name
 	for _, a := range addrs {
 		cfg.Static = append(cfg.Static, upstream.Endpoint{Addr: netip.MustParseAddrPort(a)})
 	}

@@ -23,8 +23,8 @@ const (
 )
 
 // Stream is one request and its answer. Its methods stand in order of life: onHead and onEnd here, what is between them
-// in body.go; the answer's in answer.go; an attempt's failure in retry.go. It owns its head for as long as it lives, pins the action and the cluster
-// it was given, and is used again after that.
+// in body.go; the answer's in answer.go; an attempt's failure in retry.go. It owns its head for as long as it lives, pins
+// the action and the cluster it was given, and is used again after that.
 type Stream struct {
 	wk      *Worker
 	head    codec.Head

@@ -238,6 +238,17 @@ func TestStreamIdle(t *testing.T) {
 		}
 		r.settledAfter(cl)
 	})
+	t.Run("within a head without a limit of its own is 408", func(t *testing.T) {
+		t.Parallel()
+		r := setup{log: true, change: func(c *proxy.ListenerConfig) { c.HeadTimeout, c.StreamIdle = 0, brief }}.rig(t)
+		cl := r.raw()
+		cl.send("GET / HTTP/1.1\r\nHost: ")
+		if all, reset := cl.end(); status(all) != "408" || reset {
+			t.Errorf("reset %v: %q", reset, all)
+		}
+		r.logs(408, "SI", "stream_idle_timeout")
+		r.settledAfter(cl)
+	})
 	t.Run("within the answer breaks it", func(t *testing.T) {
 		t.Parallel()
 		r := idle.rig(t)

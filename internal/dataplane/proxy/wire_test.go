@@ -15,11 +15,14 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
+
+	"github.com/umbra-mesh/umbra/internal/dataplane/proxy"
 )
 
 // wire is one end of a connection whose bytes a test writes and reads itself. fail ends its goroutine.
@@ -336,4 +339,40 @@ func fullBacklog(t testing.TB) string {
 		}
 		t.Cleanup(func() { c.Close() })
 	}
+}
+
+// counter is counted by one goroutine and watched by another.
+type counter = atomic.Int64
+
+// quiet waits until a number that grows has stopped growing for 200 ms: everything on the way is full.
+func quiet(t testing.TB, n func() float64) {
+	t.Helper()
+	last, since := -1.0, time.Now()
+	eventually(t, "quiet", func() bool {
+		if now := n(); now != last {
+			last, since = now, time.Now()
+		}
+		return last > 0 && time.Since(since) > 200*time.Millisecond
+	})
+}
+
+// late is a client that has asked for size bytes and taken as few as let its request end for the proxy: the last of the
+// answer waits in the proxy. left is how many the client has yet to take.
+func (r *rig) late(size int) (cl *wire, left int) {
+	r.t.Helper()
+	cl = r.raw()
+	cl.SetReadBuffer(8 << 10)
+	cl.send(get("/"))
+	cl.head()
+	r.counted(1, "envoy_http_downstream_rq_active")
+	for r.metric("envoy_http_downstream_rq_active") > 0 {
+		cl.take(4 << 10)
+		size -= 4 << 10
+	}
+	return cl, size
+}
+
+// directOf is a direct response of 200 with that body.
+func directOf(body string) *proxy.Direct {
+	return &proxy.Direct{Status: 200, Body: body, Details: "direct_response"}
 }

@@ -88,7 +88,9 @@ type Conn struct {
 
 // Acquire gives x a connection to h: ready if it is an idle one (the request may be written at once), otherwise one that
 // is being dialled and will say Connected or Failed in a later turn. fresh asks for a new connection in any case.
-func (c *Cluster) Acquire(w *loop.Worker, h *Host, class loop.Class, timeout time.Duration, fresh bool, x Exchange) (conn *Conn, ready bool) {
+func (c *Cluster) Acquire(
+	w *loop.Worker, h *Host, class loop.Class, timeout time.Duration, fresh bool, x Exchange,
+) (conn *Conn, ready bool) {
 	if !fresh {
 		for u := h.takeIdle(w.Index, class); u != nil; u = h.takeIdle(w.Index, class) {
 			if u.IO.RemoteClosed() {
