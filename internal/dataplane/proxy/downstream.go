@@ -50,7 +50,7 @@ type Downstream struct {
 func (wk *Worker) accept(l *Listener, fd int, peer, local netip.AddrPort) {
 	d := &Downstream{wk: wk, listener: l, cfg: l.cfg.Load(), peer: peer, local: local, idleSince: wk.w.Now()}
 	d.timer.Init(d.expire)
-	io, err := wk.w.Adopt(fd, loop.Production, d)
+	io, err := wk.w.AdoptFrom(fd, loop.Production, d, local, peer)
 	if err != nil {
 		return // the loop has closed it
 	}

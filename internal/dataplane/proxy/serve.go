@@ -63,6 +63,7 @@ type exchange struct {
 	upLocal    netip.AddrPort
 	exhausted  bool // the last failure would have been retried
 	counted    bool // in the cluster's and the host's active requests
+	pending    bool // waits for a connection
 	attempts   int
 	retries    int
 	retrying   bool // a retry is counted in the cluster
@@ -191,11 +192,17 @@ func (s *Stream) attempt(fresh bool) {
 		s.fail(&filter.Overflow)
 		return
 	}
-	if (fresh || !host.HasIdle(w, loop.Production)) && !s.cluster.CanDial() {
-		s.cluster.ReleaseRequest()
-		s.cluster.Stats(w).Inc(upstream.CxOverflow)
-		s.fail(&filter.Overflow)
-		return
+	if fresh || !host.HasIdle(w, loop.Production) {
+		over := upstream.CxOverflow
+		if s.cluster.CanDial() {
+			over, s.pending = upstream.RqPendingOverflow, s.cluster.AcquirePending()
+		}
+		if !s.pending {
+			s.cluster.ReleaseRequest()
+			s.cluster.Stats(w).Inc(over)
+			s.fail(&filter.Overflow)
+			return
+		}
 	}
 	s.host = host
 	host.Begin()
@@ -208,6 +215,14 @@ func (s *Stream) attempt(fresh bool) {
 	s.conn = conn
 	if ready {
 		s.send()
+	}
+}
+
+// endPending tells that the request does not wait for a connection any more.
+func (s *Stream) endPending() {
+	if s.pending {
+		s.pending = false
+		s.cluster.ReleasePending()
 	}
 }
 
@@ -240,6 +255,7 @@ func (s *Stream) Connected(*upstream.Conn) { s.send() }
 func (s *Stream) send() {
 	h, wk := &s.head, s.wk
 	s.connected = true
+	s.endPending()
 	s.upLocal = s.conn.IO.Local()
 	s.conn.StartAnswer(h.IsHead)
 	filter.Attempt(h, s.action.AttemptCount, s.attempts, s.limit())
@@ -354,6 +370,7 @@ func (s *Stream) endAttempt() {
 		s.retrying = false
 		s.cluster.ReleaseRetry()
 	}
+	s.endPending()
 	s.wk.w.Disarm(&s.perTry)
 	s.conn, s.connected = nil, false
 }

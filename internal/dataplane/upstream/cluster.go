@@ -23,6 +23,7 @@ type Cluster struct {
 
 	// Process-wide: what circuit_breakers limit.
 	requests    atomic.Int64
+	pending     atomic.Int64
 	connections atomic.Int64 // production's
 	retries     atomic.Int64
 }
@@ -58,6 +59,13 @@ func (c *Cluster) AcquireRequest() bool { return acquire(&c.requests, c.cfg.Load
 
 // ReleaseRequest ends what AcquireRequest began.
 func (c *Cluster) ReleaseRequest() { c.requests.Add(-1) }
+
+// AcquirePending counts a request that waits for a connection against circuit_breakers.max_pending_requests; false is
+// overflow. Pair with ReleasePending.
+func (c *Cluster) AcquirePending() bool { return acquire(&c.pending, c.cfg.Load().MaxPending) }
+
+// ReleasePending ends what AcquirePending began.
+func (c *Cluster) ReleasePending() { c.pending.Add(-1) }
 
 // AcquireRetry counts a retry against circuit_breakers.max_retries; false is overflow. Pair with ReleaseRetry.
 func (c *Cluster) AcquireRetry() bool { return acquire(&c.retries, c.cfg.Load().MaxRetries) }

@@ -241,8 +241,8 @@ func (u *Conn) onHead() {
 	}
 	u.final = true
 	u.last = u.last || h.Close
-	if h.Minor == 0 && !u.Host.http10.Load() {
-		u.Host.http10.Store(true)
+	if old := h.Minor == 0; old != u.Host.http10.Load() {
+		u.Host.http10.Store(old)
 	}
 	if t := keepAliveTimeout(h); t > 0 {
 		u.keep = t

@@ -19,7 +19,7 @@ type Host struct {
 
 	active atomic.Int64 // production requests in flight: least request
 	gone   atomic.Bool  // left the cluster: connections are not kept
-	http10 atomic.Bool  // has answered in HTTP/1.0: no chunked copies to it
+	http10 atomic.Bool  // answered in HTTP/1.0 last: no chunked copies to it
 	pools  []pools      // by worker
 }
 
@@ -42,7 +42,7 @@ func (h *Host) Begin() { h.active.Add(1) }
 // End ends what Begin began.
 func (h *Host) End() { h.active.Add(-1) }
 
-// HTTP10 reports whether the host has answered in HTTP/1.0 and so may not understand chunked requests.
+// HTTP10 reports whether the host answered in HTTP/1.0 last and so may not understand chunked requests.
 func (h *Host) HTTP10() bool { return h.http10.Load() }
 
 // takeIdle returns the idle connection used last, nil if there is none.
