@@ -69,7 +69,7 @@ func serveAsMirror() {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
-		fmt.Println(l.Addr())
+		fmt.Fprintln(os.Stdout, l.Addr())
 		go http.Serve(l, h)
 	}
 	io.Copy(io.Discard, os.Stdin)

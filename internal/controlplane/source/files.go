@@ -166,7 +166,7 @@ func (d digester) add(path string, data []byte) {
 	binary.BigEndian.PutUint64(sizes[:8], uint64(len(path)))
 	binary.BigEndian.PutUint64(sizes[8:], uint64(len(data)))
 	d.h.Write(sizes[:])
-	io.WriteString(d.h, path)
+	d.h.Write([]byte(path))
 	d.h.Write(data)
 }
 

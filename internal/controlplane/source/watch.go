@@ -37,7 +37,7 @@ func (l *Loader) Watch(ctx context.Context, changed func()) {
 	var errs chan error
 	w, err := fsnotify.NewWatcher()
 	if err == nil {
-		defer w.Close()
+		defer func() { _ = w.Close() }() // nothing was written
 		events, errs = w.Events, w.Errors
 	}
 	look := func() time.Duration {

@@ -108,9 +108,10 @@ func TestEndpointsChangeUnderLoad(t *testing.T) {
 	a.Retry = nil // nothing may hide a lost request
 	r.serve(a)
 	sent := r.drive8(func(n int64) bool {
-		if n%20 == 0 {
+		switch n % 20 {
+		case 0:
 			r.clusters.SetEndpoints("svc", all[n/20%3:][:1])
-		} else if n%20 == 10 {
+		case 10:
 			r.clusters.SetEndpoints("svc", all)
 		}
 		return n > 2000
@@ -154,9 +155,10 @@ func TestClusterComesAndGoesUnderLoad(t *testing.T) {
 				default:
 					t.Errorf("got %d", resp.StatusCode)
 				}
-				if i%30 == 10 {
+				switch i % 30 {
+				case 10:
 					r.clusters.Remove("a")
-				} else if i%30 == 15 {
+				case 15:
 					r.cluster("a", addr)
 				}
 			}

@@ -233,9 +233,9 @@ func TestRouteTimeoutShorterThanTheConnectIsAConnectFailure(t *testing.T) {
 	action.Retry = nil
 	r.serve(action)
 	r.must(nil, false)
-	n := r.copiesEnded("b")
+	r.copiesEnded("b")
 	r.must(nil, false) // at once: nobody dials now
-	if n = r.copiesEnded("b"); n.Dropped["connect"] != 2 {
+	if n := r.copiesEnded("b"); n.Dropped["connect"] != 2 {
 		t.Errorf("%+v", n)
 	}
 }
