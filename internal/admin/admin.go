@@ -101,7 +101,11 @@ func (s *server) ready(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	if problems := s.Problems(); len(problems) > 0 {
-		fmt.Fprintf(w, "%d configuration problems:\n", len(problems))
+		noun := "problems"
+		if len(problems) == 1 {
+			noun = "problem"
+		}
+		fmt.Fprintf(w, "%d configuration %s:\n", len(problems), noun)
 		for _, p := range problems {
 			fmt.Fprintln(w, p)
 		}

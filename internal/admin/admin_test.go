@@ -86,6 +86,8 @@ func TestReadyStays200WithProblemsInItsBody(t *testing.T) {
 	c.want(c.get("/ready"), 200, "LIVE\n")
 	c = serve(t, admin.Deps{Problems: func() []string { return []string{"a.yaml:3: no", "b.yaml:4: neither"} }})
 	c.want(c.get("/ready"), 200, "LIVE\n2 configuration problems:\na.yaml:3: no\nb.yaml:4: neither\n")
+	c = serve(t, admin.Deps{Problems: func() []string { return []string{"a.yaml:3: no"} }})
+	c.want(c.get("/ready"), 200, "LIVE\n1 configuration problem:\na.yaml:3: no\n")
 }
 
 func TestReadyIs503WhileDraining(t *testing.T) {

@@ -56,6 +56,6 @@ func (s *server) setMirrors(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.SetMirrors(on)
-	s.Logger.Info("mirrors set", "enabled", on, "by", r.RemoteAddr)
+	s.Logger.Info("mirrors switched", "enabled", on, "by", r.RemoteAddr)
 	s.mirrors(w, r)
 }

@@ -27,7 +27,11 @@ type Server struct {
 func Listen(addr string, h http.Handler, logger *slog.Logger) (*Server, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
-		return nil, fmt.Errorf("admin address %s: %w", addr, err)
+		cause := err
+		if op := (*net.OpError)(nil); errors.As(err, &op) {
+			cause = op.Err // without the address again
+		}
+		return nil, fmt.Errorf("listen on admin address %s: %w", addr, cause)
 	}
 	return &Server{
 		listener: l,

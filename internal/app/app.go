@@ -59,6 +59,8 @@ type App struct {
 	reloads sync.Mutex // one reload at a time
 	mu      sync.Mutex
 	nacks   []xds.Nack // guarded by mu: of the last reload
+
+	said map[string]bool // guarded by reloads: the problems that the last reload had
 }
 
 // New reads the configuration, builds everything and serves it; a *ConfigError tells what is wrong with the first
@@ -87,7 +89,7 @@ func New(opts Options) (*App, error) {
 	a.registry = stats.NewRegistry(opts.Workers)
 	if opts.AccessLog != "" {
 		if a.log, err = format.Open(opts.AccessLog, opts.Workers); err != nil {
-			return nil, fmt.Errorf("open access log: %w", err)
+			return nil, err
 		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -126,7 +128,7 @@ func New(opts Options) (*App, error) {
 	if opts.Admin != "" {
 		if a.admin, err = admin.Listen(opts.Admin, admin.New(a.pages()), opts.Logger); err != nil {
 			a.Close()
-			return nil, fmt.Errorf("listen on %s for the admin pages: %w", opts.Admin, err)
+			return nil, err
 		}
 		a.running.Go(func() {
 			if err := a.admin.Serve(); err != nil {
@@ -170,10 +172,6 @@ func (a *App) apply(res *xds.Resources) []xds.Nack {
 	a.mu.Lock()
 	a.nacks = nacks
 	a.mu.Unlock()
-	for _, n := range nacks {
-		a.opts.Logger.Error("resource refused by the data plane; its last version stays",
-			"type", n.Type, "name", n.Name, "field", n.Path, "reason", n.Reason)
-	}
 	a.countRejected()
 	return nacks
 }
@@ -189,11 +187,19 @@ func (a *App) Reload() {
 	res, problems, err := a.control.next()
 	if err != nil {
 		a.opts.Logger.Error("configuration could not be read; everything stays as it is", "error", err)
+		a.countRejected()
 		return
 	}
 	a.report(problems)
+	before := a.mirrorLines()
 	nacks := a.apply(res)
-	a.opts.Logger.Info("configuration reloaded", "version", res.Version, "refused", len(nacks))
+	for _, n := range nacks {
+		a.opts.Logger.Error("resource refused by the data plane; its last version stays",
+			"type", n.Type, "name", n.Name, "field", n.Path, "reason", n.Reason)
+	}
+	a.reportMirrors(before, a.mirrorLines())
+	a.opts.Logger.Info("configuration reloaded", "version", res.Version, "refused", len(a.refused()),
+		"problems", len(a.problems()))
 }
 
 // Watch reloads whenever the inputs change, until ctx is done.
@@ -225,6 +231,7 @@ func (a *App) Drain() {
 	a.draining.Store(true)
 	a.reloads.Lock() // a reload under way ends first: it must not open what is closed here
 	defer a.reloads.Unlock()
+	began := time.Now()
 	deadline := time.NewTimer(a.opts.DrainTimeout)
 	defer deadline.Stop()
 	a.listeners.stop()
@@ -245,9 +252,11 @@ func (a *App) Drain() {
 		select {
 		case <-tick.C:
 		case <-deadline.C:
+			a.opts.Logger.Warn("drain timeout: what is left is cut", "after", a.opts.DrainTimeout)
 			return
 		}
 	}
+	a.opts.Logger.Info("drained", "after", time.Since(began).Round(time.Millisecond))
 }
 
 func (a *App) connections() (n int) {

@@ -22,6 +22,7 @@ type control struct {
 	mu       sync.Mutex
 	problems []mesh.Problem // guarded by mu
 	refused  []mesh.Ref     // guarded by mu
+	unread   error          // guarded by mu: why the inputs could not be read, if the last time they could not
 }
 
 func newControl(in Input) *control { return &control{in: in, loader: in.loader()} }
@@ -30,6 +31,9 @@ func newControl(in Input) *control { return &control{in: in, loader: in.loader()
 // be read at all, in which case everything stays as it is.
 func (c *control) next() (*xds.Resources, []mesh.Problem, error) {
 	set, loading, err := c.loader.Load()
+	c.mu.Lock()
+	c.unread = err
+	c.mu.Unlock()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -63,10 +67,10 @@ func Check(in Input) ([]mesh.Problem, error) {
 }
 
 // status is what is wrong with the configuration, for /ready and the metrics.
-func (c *control) status() (problems []mesh.Problem, refused []mesh.Ref) {
+func (c *control) status() (problems []mesh.Problem, refused []mesh.Ref, unread error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.problems, c.refused
+	return c.problems, c.refused, c.unread
 }
 
 func hasErrors(problems []mesh.Problem) bool {

@@ -3,9 +3,11 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -75,7 +77,8 @@ func (l *listeners) Set(cfg proxy.ListenerConfig) error {
 	}
 	socket, err := listener.Listen(cfg.Addr)
 	if err != nil {
-		return fmt.Errorf("listen on %s%s: %w", cfg.Addr, l.gatewayPort(cfg.Addr.Port()), err)
+		cause := errors.Unwrap(err) // err names the address too
+		return fmt.Errorf("listen on %s%s: %w", cfg.Addr, l.gatewayPort(cfg.Addr.Port()), cause)
 	}
 	socket.Logger = l.logger
 	old := l.open[cfg.Name]
@@ -127,6 +130,7 @@ func (l *listeners) addrs() []netip.AddrPort {
 	for _, o := range l.open {
 		as = append(as, o.socket.Addr())
 	}
+	slices.SortFunc(as, netip.AddrPort.Compare)
 	return as
 }
 

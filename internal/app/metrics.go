@@ -5,13 +5,15 @@ package app
 import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/umbra-mesh/umbra/internal/controlplane/mesh"
 )
 
 // newMetrics gathers what the workers count and what is known of the process. Nothing here is touched by a request.
 func (a *App) newMetrics() *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	a.rejected = prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "umbra_config_rejected", Help: "1 for each resource whose newest version is not served.",
+		Name: "umbra_config_rejected", Help: "1 for each resource or file whose newest version is not served.",
 	}, []string{"resource"})
 	gauge := func(name, help string, f func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f)
@@ -49,16 +51,34 @@ func truth(b bool) float64 {
 	return 0
 }
 
-// countRejected shows the resources that are not served as written.
+// countRejected shows what is not served as written.
 func (a *App) countRejected() {
 	a.rejected.Reset()
-	_, refused := a.control.status()
+	for name := range a.refused() {
+		a.rejected.WithLabelValues(name).Set(1)
+	}
+}
+
+// refused names what is not served as written: resources, files with a syntax error, "input" if nothing could be read,
+// and what the data plane refused.
+func (a *App) refused() map[string]bool {
+	names := map[string]bool{}
+	problems, refused, unread := a.control.status()
+	if unread != nil {
+		names["input"] = true
+	}
 	for _, r := range refused {
-		a.rejected.WithLabelValues(r.String()).Set(1)
+		names[r.String()] = true
+	}
+	for _, p := range problems {
+		if p.Severity == mesh.Error && p.Resource.Kind == "" {
+			names[p.Resource.String()] = true
+		}
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, n := range a.nacks {
-		a.rejected.WithLabelValues(n.Type + " " + n.Name).Set(1)
+		names[n.Type+" "+n.Name] = true
 	}
+	return names
 }

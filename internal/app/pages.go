@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
@@ -20,7 +21,7 @@ import (
 // pages gives the admin pages what they show.
 func (a *App) pages() admin.Deps {
 	return admin.Deps{
-		Dump: a.dump, Problems: a.problems, Mirrors: a.mirrorList, SetMirrors: a.setMirrors,
+		Dump: a.dump, Problems: a.problems, Mirrors: a.mirrorList, SetMirrors: a.mirrors.SetEnabled,
 		State: func() string {
 			if a.draining.Load() {
 				return "DRAINING"
@@ -29,11 +30,6 @@ func (a *App) pages() admin.Deps {
 		},
 		Clusters: a.clusterList, Gatherer: a.metrics, Logger: a.opts.Logger,
 	}
-}
-
-func (a *App) setMirrors(on bool) {
-	a.mirrors.SetEnabled(on)
-	a.opts.Logger.Info("mirrors switched", "enabled", on)
 }
 
 // dump is what the data plane runs by.
@@ -60,7 +56,10 @@ func dumped[M proto.Message](version string, in []build.Resource[M]) admin.Resou
 // problems are the lines /ready shows: what of the configuration is not served as written, and what does not resolve.
 func (a *App) problems() []string {
 	var lines []string
-	problems, _ := a.control.status()
+	problems, _, unread := a.control.status()
+	if unread != nil {
+		lines = append(lines, unread.Error())
+	}
 	for _, p := range problems {
 		if p.Severity >= mesh.Unresolved {
 			lines = append(lines, p.String())
@@ -98,9 +97,16 @@ func suffix(m build.MirrorInfo) string {
 	return ""
 }
 
-// report logs what a configuration has to say.
+// report logs what a configuration has to say that the one before it did not; /ready and check tell all.
 func (a *App) report(problems []mesh.Problem) {
+	before := a.said
+	a.said = make(map[string]bool, len(problems))
 	for _, p := range problems {
+		line := p.String()
+		a.said[line] = true
+		if before[line] {
+			continue
+		}
 		level := slog.LevelError
 		switch p.Severity {
 		case mesh.Note:
@@ -108,7 +114,21 @@ func (a *App) report(problems []mesh.Problem) {
 		case mesh.Warning:
 			level = slog.LevelWarn
 		}
-		a.opts.Logger.Log(context.Background(), level, "configuration", "problem", p.String())
+		a.opts.Logger.Log(context.Background(), level, "configuration", "problem", line)
+	}
+}
+
+// reportMirrors logs which mirrors a reload brought, changed or took away.
+func (a *App) reportMirrors(before, now []string) {
+	for _, line := range before {
+		if !slices.Contains(now, line) {
+			a.opts.Logger.Info("no longer in force", "what", line)
+		}
+	}
+	for _, line := range now {
+		if !slices.Contains(before, line) {
+			a.opts.Logger.Info("in force", "what", line)
+		}
 	}
 }
 
@@ -118,12 +138,21 @@ func (a *App) StartLines() []string {
 	for _, addr := range a.Addrs() {
 		lines = append(lines, fmt.Sprintf("listening on %s", addr))
 	}
+	if len(lines) == 0 {
+		lines = append(lines, "listening on no port: no Gateway is served here, and there is no --outbound")
+	}
+	lines = append(lines, a.mirrorLines()...)
+	if a.admin != nil {
+		lines = append(lines, fmt.Sprintf("admin pages on http://%s", a.Admin()))
+	}
+	return lines
+}
+
+func (a *App) mirrorLines() []string {
+	var lines []string
 	for _, m := range a.builder.Mirrors() {
 		lines = append(lines, fmt.Sprintf("mirror %s: from %s to %s, share %s %%, Host <host>%s",
 			m.ID, m.From, m.To, strconv.FormatFloat(share(m), 'g', -1, 64), suffix(m)))
-	}
-	if a.admin != nil {
-		lines = append(lines, fmt.Sprintf("admin pages on http://%s", a.Admin()))
 	}
 	return lines
 }

@@ -23,7 +23,7 @@ func newCheck() *cobra.Command {
 			"read or the command is wrong. Notes are remarks on input that is right and never count.",
 		Example: "  umbra check -f config/ -R --strict\n" +
 			"  kubectl get vs,gw,dr,se,svc -A -o yaml | umbra check -f -",
-		Args: cobra.NoArgs,
+		Args: noPaths,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			in, err := f.input(cmd.InOrStdin())
 			if err != nil {

@@ -68,10 +68,13 @@ func newRoot(env LookupEnv) *cobra.Command {
 		Example: "  umbra demo\n" +
 			"  umbra check -f examples/cross-cluster/a.yaml\n" +
 			"  umbra run -f examples/cross-cluster/a.yaml --port 80=8080",
+		Version:           buildVersion(),
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return fromEnv(cmd.Flags(), env) },
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.Flags().Bool("version", false, "Print the version.")
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(newRun(), newCheck(), newDemo(), newMirrors(), newVersion(), newDemoMesh())
 	root.InitDefaultHelpCmd()
@@ -97,7 +100,7 @@ func describeHelp(cmd *cobra.Command) {
 func fromEnv(flags *pflag.FlagSet, env LookupEnv) error {
 	var errs []error
 	flags.VisitAll(func(f *pflag.Flag) {
-		if f.Changed || f.Name == "help" {
+		if f.Changed || f.Name == "help" || f.Name == "version" {
 			return
 		}
 		name := envName(f.Name)

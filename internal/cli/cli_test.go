@@ -58,6 +58,8 @@ func TestWrongUsageExitsWith2AndSaysWhereHelpIs(t *testing.T) {
 	f(`unknown command "x" for "umbra version"`, "version", "x")
 	f(`nothing to read: name a folder or a file with -f`, "run")
 	f(`nothing to read`, "check")
+	f(`unexpected argument "dir": a path is given with -f`, "check", "dir")
+	f(`unexpected argument "dir": a path is given with -f`, "run", "dir")
 	f(`invalid argument "gcp" for "--profile"`, "run", "-f", "x", "--profile", "gcp")
 	f(`"80" is not PORT=PORT`, "run", "-f", "x", "--port", "80")
 	f(`port 80 is given twice`, "run", "-f", "x", "--port", "80=1", "--port", "80=2")
@@ -117,8 +119,10 @@ func TestHelpTextsAreSentencesWithAnExample(t *testing.T) {
 }
 
 func TestVersionNamesWhatTheBuildKnows(t *testing.T) {
-	if code, out, _ := (command{t: t}).run("version"); code != 0 || !strings.HasPrefix(out, "umbra ") {
-		t.Errorf("exit %d, stdout %q", code, out)
+	for _, arg := range []string{"version", "--version"} {
+		if code, out, _ := (command{t: t}).run(arg); code != 0 || out != buildVersion()+"\n" {
+			t.Errorf("%s: exit %d, stdout %q", arg, code, out)
+		}
 	}
 	got := version(&debug.BuildInfo{
 		Main: debug.Module{Version: "v1.2.3"},

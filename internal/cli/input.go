@@ -4,9 +4,11 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/umbra-mesh/umbra/internal/app"
@@ -43,6 +45,14 @@ func (f *inputFlags) add(flags *pflag.FlagSet) {
 	flags.Var(&f.ports, "port", "Serve a Gateway's port at another one, as in 80=8080; repeatable.")
 	flags.Var(&f.outbound, "outbound",
 		"Also serve a sidecar's outbound HTTP listener here, for VirtualServices that name no gateway; none if empty.")
+}
+
+// noPaths refuses arguments, and tells that paths are given with -f.
+func noPaths(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("unexpected argument %q: a path is given with -f", args[0])
+	}
+	return nil
 }
 
 // input is the flags' meaning; a mistake in them is one of usage.

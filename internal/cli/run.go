@@ -43,9 +43,9 @@ func (f *runFlags) command() *cobra.Command {
 			"SIGHUP reads everything again and reopens the access log. SIGTERM and SIGINT drain: nothing new is accepted,\n" +
 			"requests under way are answered, then copies end; a second signal cuts.",
 		Example: "  umbra run -f config/ --port 80=8080\n" +
-			"  kubectl get vs,gw,dr,se,svc -A -o yaml | umbra run -f - --labels istio=ingressgateway\n" +
-			"  umbra run -f examples/canary-mirror --outbound 127.0.0.1:15001 --access-log -",
-		Args: cobra.NoArgs,
+			"  umbra run -f mesh.yaml -f workloads.yaml --labels istio=ingressgateway\n" +
+			"  umbra run -f examples/canary-mirror --outbound 127.0.0.1:15080 --access-log -",
+		Args: noPaths,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
 	flags := cmd.Flags()
@@ -57,7 +57,8 @@ func (f *runFlags) command() *cobra.Command {
 	flags.BoolVar(&f.accessLogCopies, "access-log-copies", false, "Write a line about each copy too.")
 	flags.DurationVar(&f.mirrorTimeout, "mirror-timeout", 15*time.Second,
 		"Longest that a copy may take from the end of the request to the end of its answer.")
-	flags.IntVar(&f.mirrorInFlight, "mirror-max-in-flight", 256, "Most copies under way to one target.")
+	flags.IntVar(&f.mirrorInFlight, "mirror-max-in-flight", 256,
+		"Most copies with one target at once, each on a connection of its own; four times as many may wait in line.")
 	flags.Var(&f.mirrorWindow, "mirror-window", "Most bytes that a copy may lag behind the request.")
 	flags.Var(&f.mirrorMemory, "mirror-memory",
 		"Most memory for all copies together; by default 48Mi, or an eighth of what the process may have if that is less.")
@@ -143,7 +144,7 @@ func stop(a *app.App, signals <-chan os.Signal) error {
 			return nil
 		case s := <-signals:
 			if s != syscall.SIGHUP {
-				// Not Close: it would wait for the drain that is to be cut.
+				a.Close() // the access log is written out too
 				return failed(fmt.Errorf("cut by a second signal, %s", s))
 			}
 		}

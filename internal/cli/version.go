@@ -17,14 +17,18 @@ func newVersion() *cobra.Command {
 		Example: "  umbra version",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			info, ok := debug.ReadBuildInfo()
-			if !ok {
-				info = &debug.BuildInfo{}
-			}
-			fmt.Fprintln(cmd.OutOrStdout(), version(info))
+			fmt.Fprintln(cmd.OutOrStdout(), buildVersion())
 			return nil
 		},
 	}
+}
+
+func buildVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		info = &debug.BuildInfo{}
+	}
+	return version(info)
 }
 
 // version is "umbra <version> (commit <revision>, <Go version> <system>)", with what the build knows of them.

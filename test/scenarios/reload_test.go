@@ -134,7 +134,7 @@ func TestBadResourceKeepsItsLastGoodVersionWhileAnotherChanges(t *testing.T) {
 	write(t, dir, "two.yaml", routes("two", "/anything", "shop", "v2"))
 	until(t, "the good change is in force", func() bool { return p.servedBy(t, "/anything") == "v2" })
 	serving("v1", "v2")
-	ready("1 configuration problems", filepath.Join(dir, "one.yaml"), "VirtualService default/one", "spec.hostz")
+	ready("1 configuration problem:", filepath.Join(dir, "one.yaml"), "VirtualService default/one", "spec.hostz")
 	p.log.wait(t, n, `level=ERROR .*one.yaml.*spec.hostz`)
 	if m := p.page(t, "/stats/prometheus"); !strings.Contains(m, rejected("VirtualService default/one")) {
 		t.Error("umbra_config_rejected does not name VirtualService default/one")
