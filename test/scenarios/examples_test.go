@@ -36,12 +36,14 @@ func TestEveryExamplePassesCheckAndRuns(t *testing.T) {
 	for _, e := range every {
 		told = append(told, e.files...)
 		t.Run(path.Dir(e.files[0]), func(t *testing.T) {
-			args := []string{"--bind", "127.0.0.1", "--port", fmt.Sprintf("80=%d", freePort(t))}
+			args := []string{"--bind", "127.0.0.1"}
 			for _, f := range e.files {
 				args = append(args, "-f", filepath.Join("../../examples", f))
 			}
 			if e.outbound {
 				args = append(args, "--outbound", fmt.Sprintf("127.0.0.1:%d", freePort(t)))
+			} else {
+				args = append(args, "--port", fmt.Sprintf("80=%d", freePort(t)))
 			}
 			check := exec.Command("umbra", append([]string{"check", "--strict"}, args...)...)
 			if out, err := check.CombinedOutput(); err != nil {

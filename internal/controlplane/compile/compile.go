@@ -70,6 +70,7 @@ func Compile(c mesh.Config, e mesh.Endpoints, opts Options) (xds.Resources, []me
 		k.own = append(k.own, ownListener{k.opts.Outbound})
 	}
 	gateways := k.gatewayListeners(c.Gateways)
+	k.unusedPorts(c.Gateways)
 
 	var r xds.Resources
 	for _, l := range gateways {

@@ -305,3 +305,15 @@ func TestSidecarRulesWithoutAnOutboundListenerAreNoted(t *testing.T) {
 		t.Errorf("with an outbound listener: got problems %v, want none", texts(problems))
 	}
 }
+
+func TestAPortThatNoGatewayHasIsWarnedOf(t *testing.T) {
+	gateway := &mesh.Gateway{Name: "default/g", Servers: []mesh.Server{{
+		Port: mesh.Port{Number: 80, Name: "http", Protocol: "HTTP"}, Hosts: []mesh.ServerHost{{Namespace: "*", Host: "*"}},
+	}}}
+	_, problems := compile.Compile(mesh.Config{Gateways: []*mesh.Gateway{gateway}}, nil,
+		compile.Options{Ports: map[uint32]uint32{80: 8080, 81: 8089}})
+	if len(problems) != 1 ||
+		problems[0].String() != "--port 81=8089: warning: no Gateway has port 81; name the port of a Gateway's server" {
+		t.Errorf("%v", problems)
+	}
+}

@@ -5,6 +5,7 @@ package compile
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -218,6 +219,24 @@ func (k *compiler) unused(c mesh.Config) {
 					fmt.Sprintf("no server of %s takes any of the hosts %s", g.Origin, strings.Join(vs.Hosts, ", ")),
 					"add a host to the gateway's server, or correct the virtual service's")
 			}
+		}
+	}
+}
+
+// unusedPorts warns of a --port that serves the port of no Gateway: most likely a typing error.
+func (k *compiler) unusedPorts(gateways []*mesh.Gateway) {
+	asked := map[uint32]bool{}
+	for _, g := range gateways {
+		for _, s := range g.Servers {
+			asked[s.Port.Number] = true
+		}
+	}
+	for _, port := range slices.Sorted(maps.Keys(k.opts.Ports)) {
+		if !asked[port] {
+			k.problem(mesh.Problem{
+				Severity: mesh.Warning, Resource: mesh.Ref{File: fmt.Sprintf("--port %d=%d", port, k.opts.Ports[port])},
+				Message: fmt.Sprintf("no Gateway has port %d", port), Fix: "name the port of a Gateway's server",
+			})
 		}
 	}
 }

@@ -62,6 +62,9 @@ func (p Problem) String() string {
 		line = p.Resource.Line
 	}
 	s := fmt.Sprintf("%s:%d: %s: ", p.Resource.File, line, p.Severity)
+	if line == 0 { // not of a file: a flag
+		s = fmt.Sprintf("%s: %s: ", p.Resource.File, p.Severity)
+	}
 	if p.Resource.Kind != "" {
 		s += p.Resource.String() + ": "
 	}

@@ -283,15 +283,18 @@ func TestOtherKindsAreChecked(t *testing.T) {
 		t.Helper()
 		wantErrors(t, "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: "+spec+"}", want...)
 	}
-	service("{type: ExternalName, externalName: a.b}",
+	asked := "\n---\n" + istio("VirtualService", "{hosts: [b.c], http: [{route: [{destination: {host: a}}]}]}")
+	wantErrors(t, "{apiVersion: v1, kind: Service, metadata: {name: a}, "+
+		"spec: {type: ExternalName, externalName: a.b}}"+asked,
 		"spec.type: type ExternalName is not implemented, and it decides where a request goes",
 		"spec.externalName: externalName is not implemented, and it decides where a request goes")
+	service("{type: ExternalName, externalName: a.b}") // nothing refers to it
 	service("{ports: [{port: 0}]}", "spec.ports[0].port: port number 0 must be in the range 1..65535")
 	service("{ports: [{port: 80, targetPort: 70000}]}",
 		"spec.ports[0].targetPort: port number 70000 must be in the range 1..65535")
 	service("{ports: [{port: 80}, {port: 80, name: a}]}", "spec.ports[1]: service port 80 already defined")
 	wantErrors(t, "{apiVersion: v1, kind: Service, spec: {}, "+
-		"metadata: {name: a, annotations: {networking.istio.io/exportTo: '.'}}}",
+		"metadata: {name: a, annotations: {networking.istio.io/exportTo: '.'}}}"+asked,
 		"metadata.annotations[networking.istio.io/exportTo]: "+
 			"exportTo is not implemented, and it decides where a request goes")
 	wantErrors(t, "{apiVersion: networking.istio.io/v1, kind: WorkloadEntry, spec: {address: 10.0.0.1}, "+

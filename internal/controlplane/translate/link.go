@@ -23,9 +23,13 @@ type found struct {
 func (t *translation) link() (mesh.Config, mesh.Endpoints) {
 	config, endpoints := mesh.Config{}, mesh.Endpoints{}
 	known := map[string]*found{}
-	rules, workloads := t.indexRules(), t.indexWorkloads()
+	rules, workloads, wanted := t.indexRules(), t.indexWorkloads(), t.wanted()
 	for _, s := range t.byPreference() {
 		addresses := s.endpoints(workloads)
+		asked := slices.ContainsFunc(s.hosts, func(h serviceHost) bool { return wanted[h.name] })
+		if s.kubernetes && !asked {
+			s.ease()
+		}
 		for _, h := range s.hosts {
 			host := h.name
 			if other := known[host]; other != nil {
@@ -33,7 +37,7 @@ func (t *translation) link() (mesh.Config, mesh.Endpoints) {
 					other.service.resource.Ref())
 				continue
 			}
-			f := &found{service: s, unsure: s.failed}
+			f := &found{service: s, unsure: s.failed || s.eased}
 			known[host] = f
 			applying := rules.applying(host, t.opts.Namespace, s.namespace)
 			var subsets []mesh.Subset
@@ -47,7 +51,7 @@ func (t *translation) link() (mesh.Config, mesh.Endpoints) {
 			for _, d := range applying {
 				f.unsure = f.unsure || d.failed
 			}
-			if s.failed {
+			if s.failed || s.eased {
 				continue
 			}
 			config.Services = append(config.Services, &mesh.Service{
@@ -56,8 +60,8 @@ func (t *translation) link() (mesh.Config, mesh.Endpoints) {
 			})
 			endpoints[host] = addresses
 		}
-		if len(addresses) == 0 && !s.failed && !s.remote {
-			s.withoutEndpoints()
+		if len(addresses) == 0 && !s.failed && !s.eased && !s.remote {
+			s.withoutEndpoints(asked)
 		}
 	}
 	slices.SortFunc(config.Services, func(a, b *mesh.Service) int { return strings.Compare(a.Host, b.Host) })
@@ -65,6 +69,17 @@ func (t *translation) link() (mesh.Config, mesh.Endpoints) {
 	t.linkGateways(&config)
 	t.linkVirtualServices(&config, known)
 	return config, endpoints
+}
+
+// wanted are the hosts that a route or a mirror names.
+func (t *translation) wanted() map[string]bool {
+	hosts := map[string]bool{}
+	for _, v := range t.virtuals {
+		for _, ref := range v.refs {
+			hosts[ref.destination.Host] = true
+		}
+	}
+	return hosts
 }
 
 // byPreference is the order in which services take a host: the proxy's own namespace first, Kubernetes before
@@ -96,16 +111,22 @@ func (s *service) meshPorts() []mesh.Port {
 	return ports
 }
 
-func (s *service) withoutEndpoints() {
+// withoutEndpoints warns of a service that answers 503. Where no route asks for it that is a remark only: all services
+// of a cluster may be in the input, and their pods are not.
+func (s *service) withoutEndpoints(asked bool) {
+	warn := s.warn
+	if s.kubernetes && !asked {
+		warn = s.note
+	}
 	switch {
 	case len(s.selector) > 0:
-		s.warn("spec", "add a WorkloadEntry with an address and these labels",
+		warn("spec", "add a WorkloadEntry with an address and these labels",
 			"has no endpoints: no WorkloadEntry of namespace %s has the labels %s; requests get 503", s.namespace,
 			labelString(s.selector))
 	case s.kubernetes:
-		s.warn("spec", "add a selector and a WorkloadEntry", "has no endpoints: it has no selector; requests get 503")
+		warn("spec", "add a selector and a WorkloadEntry", "has no endpoints: it has no selector; requests get 503")
 	default:
-		s.warn("spec", "add endpoints", "has no endpoints; requests get 503")
+		warn("spec", "add endpoints", "has no endpoints; requests get 503")
 	}
 }
 

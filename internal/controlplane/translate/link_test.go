@@ -200,13 +200,17 @@ func TestServicesAndSubsetsWithoutEndpointsAreWarnedOf(t *testing.T) {
 		named("ServiceEntry", "c", "{hosts: [c.d], resolution: STATIC, ports: [{number: 80, name: http}]}")+
 		named("ServiceEntry", "api", api)+
 		named("DestinationRule", "api", "{host: api.example.com, subsets: [{name: v2, labels: {version: v2}}]}")+
-		named("WorkloadEntry", "alone", "{address: 10.0.0.7}"), Options{})
+		named("WorkloadEntry", "alone", "{address: 10.0.0.7}")+
+		named("VirtualService", "v", "{hosts: [v.x], http: [{route: [{destination: {host: a}}], mirror: {host: b}}]}")+
+		k8sService("unasked", "{ports: [{port: 80}], selector: {x: y}}"), Options{})
 	wantProblems(t, problems,
 		"4 warning spec: has no endpoints: no WorkloadEntry of namespace default has the labels app=a,x=y; requests get 503",
 		"9 warning spec: has no endpoints: it has no selector; requests get 503",
 		"14 warning spec: has no endpoints; requests get 503",
 		"25 warning spec.subsets[0].labels: no endpoint has the labels version=v2; requests get 503",
-		"29 note metadata.name: no Service and no ServiceEntry of namespace default selects it")
+		"29 note metadata.name: no Service and no ServiceEntry of namespace default selects it",
+		"35 note spec.http[0].mirror: all methods are mirrored, writes (POST, PUT, PATCH, DELETE) too",
+		"40 note spec: has no endpoints: no WorkloadEntry of namespace default has the labels x=y; requests get 503")
 }
 
 func TestARefusedResourceIsNotServedAndNotMissedEither(t *testing.T) {

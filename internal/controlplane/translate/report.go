@@ -4,6 +4,7 @@ package translate
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/umbra-mesh/umbra/internal/controlplane/mesh"
@@ -16,7 +17,9 @@ type report struct {
 	allowed  bool // what is refused is a warning
 	places   map[string]mesh.Place
 	problems []mesh.Problem
-	failed   bool // it has an Error: nothing of it is served
+	failed   bool  // it has an Error: nothing of it is served
+	eased    bool  // what is refused was made warnings: nothing of it is served either
+	refusals []int // of problems: what is valid and not implemented
 	// dropped are paths of things that were refused and allowed: they are left out of what is served.
 	dropped map[string]bool
 }
@@ -60,8 +63,21 @@ func (p *report) unsupported(at mesh.Place, message string) {
 		p.add(mesh.Warning, at, message, "")
 		return
 	}
+	p.refusals = append(p.refusals, len(p.problems))
 	p.add(mesh.Error, at, message,
 		"remove it, or go on without it by --allow-unsupported "+p.resource.Kind)
+}
+
+// ease makes warnings of what is valid and not implemented: nothing refers to the resource, so it is left out.
+func (p *report) ease() {
+	for _, i := range p.refusals {
+		p.problems[i].Severity = mesh.Warning
+		p.problems[i].Message += "; no route refers to it, so it is left out"
+		p.problems[i].Fix = ""
+	}
+	p.eased = len(p.refusals) > 0
+	p.refusals = nil
+	p.failed = slices.ContainsFunc(p.problems, func(x mesh.Problem) bool { return x.Severity == mesh.Error })
 }
 
 func (p *report) warn(path, fix, format string, args ...any) {
