@@ -99,7 +99,7 @@ func (w *Writer) Append(worker int, line []byte) {
 	after := len(l.full)
 	l.mu.Unlock()
 	if before < flushAt && after >= flushAt {
-		w.poke()
+		w.Flush()
 	}
 }
 
@@ -124,7 +124,7 @@ func (w *Writer) Reopen() error {
 	if untaken := w.next.Swap(&sink{out}); untaken != nil {
 		_ = untaken.Close() // nothing was written to it
 	}
-	w.poke()
+	w.Flush()
 	select {
 	case <-w.done:
 		w.closeNext() // nobody takes it any more
@@ -161,7 +161,8 @@ func (w *Writer) Close() error {
 	}
 }
 
-func (w *Writer) poke() {
+// Flush has what is buffered written soon. It waits for nothing.
+func (w *Writer) Flush() {
 	select {
 	case w.wake <- struct{}{}:
 	default: // it is awake

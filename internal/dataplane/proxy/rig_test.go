@@ -44,6 +44,7 @@ type rig struct {
 	addr     string
 	client   *http.Client
 	logFile  string
+	log      *format.Writer
 }
 
 // setup is what a test wants otherwise than usual.
@@ -76,17 +77,16 @@ func (set setup) rig(t testing.TB) *rig {
 	}
 	r.clusters = upstream.NewDirectory(r.workers, r.registry)
 	r.mirrors = mirror.NewEngine(mirror.Config{Limits: set.limits, LocalIP: "192.0.2.1", Registry: r.registry, Logger: logger})
-	var log *format.Writer
 	if set.log {
 		r.logFile = filepath.Join(t.TempDir(), "access.log")
 		var err error
-		if log, err = format.Open(r.logFile, set.workers); err != nil {
+		if r.log, err = format.Open(r.logFile, set.workers); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { log.Close() })
+		t.Cleanup(func() { r.log.Close() })
 	}
 	r.server = proxy.NewServer(proxy.Config{
-		Workers: r.workers, Mirror: r.mirrors, Registry: r.registry, LocalIP: "192.0.2.1", Log: log,
+		Workers: r.workers, Mirror: r.mirrors, Registry: r.registry, LocalIP: "192.0.2.1", Log: r.log,
 	})
 	r.config = proxy.ListenerConfig{
 		Name: "test", StatPrefix: "test", Routes: r.routes, ServerName: "istio-envoy", UseRemoteAddress: true,

@@ -274,6 +274,7 @@ func (r *rig) logged(n int) (entries []entry) {
 	r.t.Helper()
 	var lines []string
 	eventually(r.t, fmt.Sprintf("%d lines logged", n), func() bool {
+		r.log.Flush()
 		b, err := os.ReadFile(r.logFile)
 		if err != nil {
 			r.t.Fatal(err)
