@@ -7,8 +7,11 @@ package admin
 import (
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -73,7 +76,28 @@ func New(d Deps) http.Handler {
 	root := http.NewServeMux()
 	root.Handle("/", bounded(mux))
 	root.Handle("/debug/pprof/", profiles)
-	return http.NewCrossOriginProtection().Handler(root)
+	return http.NewCrossOriginProtection().Handler(ownName(root))
+}
+
+// ownName refuses changes that were addressed to a name, unless that is localhost: a page whose name was made to
+// resolve to this machine (DNS rebinding) is of the same origin to a browser, but cannot hide its name.
+func ownName(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost && !isOwn(r.Host) {
+			http.Error(w, "changes are made by IP address or localhost", http.StatusForbidden)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+func isOwn(host string) bool {
+	name := host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		name = h
+	}
+	_, err := netip.ParseAddr(strings.Trim(name, "[]"))
+	return err == nil || name == "localhost"
 }
 
 // bounded ends an answer whose client does not read it within writeTimeout.

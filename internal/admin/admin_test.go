@@ -287,3 +287,25 @@ func TestProfilesAreServed(t *testing.T) {
 		t.Errorf("cmdline: %d %q", a.status, a.body)
 	}
 }
+
+func TestChangesAreMadeByAddressNotByAForeignName(t *testing.T) {
+	var switched int
+	h := admin.New(admin.Deps{
+		Gatherer: prometheus.NewRegistry(), Mirrors: func() []admin.Mirror { return nil },
+		SetMirrors: func(bool) { switched++ },
+	})
+	for host, want := range map[string]int{
+		"127.0.0.1:15000": 200, "[::1]:15000": 200, "localhost:15000": 200, "localhost": 200, "10.0.0.7": 200,
+		"evil.example": 403, "evil.example:15000": 403, "localhost.evil.example:15000": 403,
+	} {
+		r := httptest.NewRequest(http.MethodPost, "/mirrors?enabled=false", nil)
+		r.Host = host
+		r.Header.Set("Origin", "http://"+host)
+		w := httptest.NewRecorder()
+		before := switched
+		h.ServeHTTP(w, r)
+		if w.Code != want || (switched > before) != (want == 200) {
+			t.Errorf("Host %s: %d, want %d", host, w.Code, want)
+		}
+	}
+}

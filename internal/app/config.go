@@ -3,6 +3,7 @@
 package app
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/umbra-mesh/umbra/internal/controlplane/compile"
@@ -38,9 +39,14 @@ func (c *control) next() (*xds.Resources, []mesh.Problem, error) {
 		return nil, nil, err
 	}
 	var res xds.Resources
-	settled := c.keep.Settle(set, loading, func(rs []*source.Resource) (problems []mesh.Problem) {
-		res, problems = c.in.resources(rs) // the last call is for what is settled on
-		return problems
+	var last []mesh.Problem
+	settled := c.keep.Settle(set, loading, func(rs []*source.Resource) []mesh.Problem {
+		res, last = c.in.resources(rs) // the last call is for what is settled on
+		return last
+	})
+	// What is wrong with a flag depends on what is served in the end, not on what was read.
+	settled.Problems = slices.DeleteFunc(settled.Problems, func(p mesh.Problem) bool {
+		return p.Resource.Kind == "" && p.Resource.Line == 0 && !slices.Contains(last, p)
 	})
 	c.keep.Accept(settled.Resources)
 	c.mu.Lock()

@@ -59,6 +59,11 @@ func (a *App) countRejected() {
 	}
 }
 
+// wholeFile tells of a file that is not served as it is now: what cannot be read of it, or that it is empty.
+func wholeFile(p mesh.Problem) bool {
+	return p.Severity >= mesh.Warning && p.Resource.Kind == "" && p.Resource.Line > 0
+}
+
 // refused names what is not served as written: resources, files with a syntax error, "input" if nothing could be read,
 // and what the data plane refused.
 func (a *App) refused() map[string]bool {
@@ -71,7 +76,7 @@ func (a *App) refused() map[string]bool {
 		names[r.String()] = true
 	}
 	for _, p := range problems {
-		if p.Severity == mesh.Error && p.Resource.Kind == "" {
+		if wholeFile(p) {
 			names[p.Resource.String()] = true
 		}
 	}

@@ -61,7 +61,7 @@ func (a *App) problems() []string {
 		lines = append(lines, unread.Error())
 	}
 	for _, p := range problems {
-		if p.Severity >= mesh.Unresolved {
+		if p.Severity >= mesh.Unresolved || wholeFile(p) {
 			lines = append(lines, p.String())
 		}
 	}

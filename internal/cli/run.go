@@ -130,6 +130,9 @@ func (f *runFlags) run(cmd *cobra.Command) error {
 	return stop(a, signals)
 }
 
+// sameSignal is how long a drain has to end, after a second signal, for nothing to be cut.
+const sameSignal = 200 * time.Millisecond
+
 // stop drains; another signal to end ends at once.
 func stop(a *app.App, signals <-chan os.Signal) error {
 	drained := make(chan struct{})
@@ -143,7 +146,14 @@ func stop(a *app.App, signals <-chan os.Signal) error {
 			a.Close()
 			return nil
 		case s := <-signals:
-			if s != syscall.SIGHUP {
+			if s == syscall.SIGHUP {
+				continue
+			}
+			select {
+			case <-drained: // a parent signalled the process and its group: nothing is cut
+				a.Close()
+				return nil
+			case <-time.After(sameSignal):
 				a.Close() // the access log is written out too
 				return failed(fmt.Errorf("cut by a second signal, %s", s))
 			}

@@ -98,3 +98,30 @@ func TestKillSwitchIsLoggedOnceWithItsCaller(t *testing.T) {
 		t.Errorf("logged %d times", got)
 	}
 }
+
+func TestAnEmptiedFileGoesOnBeingServedAndIsSaid(t *testing.T) {
+	w := newWorkload(t, "v1")
+	text := gateway + service("shop", "v1", w.port) + routes("r", "/", "shop", "v1")
+	p, dir := folder(t, at(freePort(t)), "all.yaml", text)
+	for what, broken := range map[string]string{
+		"an empty file": "",
+		"a bad Gateway": strings.Replace(text, "protocol: HTTP", "protocol: HTTPX", 1),
+	} {
+		n := p.log.count()
+		write(t, dir, "all.yaml", broken)
+		p.log.wait(t, n, `configuration reloaded.* refused=1`)
+		if body, metrics := p.page(t, "/ready"), p.page(t, "/stats/prometheus"); !strings.Contains(body, "1 configuration problem") ||
+			!strings.Contains(metrics, "umbra_config_rejected{") {
+			t.Errorf("%s: /ready %s", what, body)
+		}
+		if got := p.servedBy(t, "/headers"); got != "v1" {
+			t.Errorf("%s: served by %s", what, got)
+		}
+		if p.log.containing("no Gateway has port") != 0 {
+			t.Errorf("%s: --port is called wrong, though what is served has it", what)
+		}
+		n = p.log.count()
+		write(t, dir, "all.yaml", text)
+		p.log.wait(t, n, `configuration reloaded.* refused=0`)
+	}
+}

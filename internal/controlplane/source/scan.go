@@ -40,7 +40,7 @@ func (s *scan) file(path string, data []byte) {
 		s.set.Broken[path] = true
 		s.problems = append(s.problems, mesh.Problem{
 			Severity: mesh.Warning, Resource: mesh.Ref{File: path, Line: 1},
-			Message: "is empty: what was last read of it is served on", Fix: "delete the file if that is to go",
+			Message: "is empty: nothing is read from it, and a reload serves what it had", Fix: "delete the file if that is to go",
 		})
 		return
 	}
