@@ -101,9 +101,9 @@ func classify(r *source.Resource, opts Options) (*kind, *mesh.Problem) {
 	for _, k := range refusedKinds {
 		if k.group == group && (k.name == r.Kind || k.name == "*") {
 			p.Message = fmt.Sprintf("kind %s is not implemented, and it decides %s", r.Kind, k.what)
-			p.Fix = fmt.Sprintf("remove it, or go on without it by --allow-unsupported %s", r.Kind)
 			if !opts.allows(r.Kind) {
 				p.Severity = mesh.Error
+				p.Fix = fmt.Sprintf("remove it, or go on without it by --allow-unsupported %s", r.Kind)
 			}
 			return nil, p
 		}
