@@ -257,6 +257,11 @@ func TestTargetRemovedWhileCopiesAreUnderWay(t *testing.T) {
 	r.underWay("b", 1)
 	r.must(nil, false)
 	<-read
+	eventually(t, "both copies have their connections", func() bool { // else the half one has begun nothing yet
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return len(b.conns) == 2
+	})
 	r.clusters.Remove("b")
 	r.must(nil, false) // this one finds no target
 	half.Write(whole[at+1:])
