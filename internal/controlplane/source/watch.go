@@ -20,13 +20,9 @@ const (
 	blind = 500 * time.Millisecond
 )
 
-// Watch calls changed, on its own goroutine, each time the content of the inputs is other than at the last Load (at
-// first) or the last call. It returns when ctx is done. Standard input and pipes are not watched.
-func Watch(ctx context.Context, inputs []string, opts Options, changed func()) {
-	New(inputs, opts).Watch(ctx, changed)
-}
-
-// Watch is the Loader's form of the function of the same name: nothing that happens between Load and Watch is missed.
+// Watch calls changed, on its own goroutine, each time the content of the inputs is other than at the last Load or the
+// last call; nothing that happens between Load and Watch is missed. It returns when ctx is done. Standard input and
+// pipes are not watched.
 func (l *Loader) Watch(ctx context.Context, changed func()) {
 	last := l.loaded()
 	if last == (digest{}) {
