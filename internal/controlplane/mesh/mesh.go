@@ -5,15 +5,54 @@
 // does not read YAML and it does not know Envoy.
 package mesh
 
-import "time"
-
-// Config is everything but endpoints. Lists are in contract order: Services by host, Gateways and VirtualServices
-// oldest first (creationTimestamp, then name, then namespace), rules and matches in the order they are tried.
+// Config is everything but endpoints, as this proxy sees it: what is not exported to its namespace or not imported by
+// its Sidecar is not in it. Lists are in contract order: Services by host, Gateways oldest first (creationTimestamp, then
+// name, then namespace), VirtualServices as a consumer sees them (private to its namespace, exported to it by name,
+// public; each group oldest first), rules and matches in the order they are tried.
 type Config struct {
 	Services        []*Service
 	Gateways        []*Gateway
 	VirtualServices []*VirtualService
+	// Outbound is what the Sidecar that applies says of hosts that are not known; OutboundUnset if none does.
+	Outbound OutboundPolicy
+	// Sidecar is what the Sidecar that applies lets the outbound listener know; nil: everything. Gateways know everything.
+	Sidecar *SidecarScope
 }
+
+// SidecarScope is the part of a Config that the outbound listener knows: what the egress hosts of a Sidecar name, and
+// the services that the rules among it send to. Its lists are in the order of the Config's and hold the same pointers.
+// Clusters are those of the Config all the same.
+type SidecarScope struct {
+	Origin          Ref
+	Services        []*Service
+	VirtualServices []*VirtualService
+}
+
+// OutboundServices are the services that the outbound listener knows.
+func (c *Config) OutboundServices() []*Service {
+	if c.Sidecar != nil {
+		return c.Sidecar.Services
+	}
+	return c.Services
+}
+
+// OutboundVirtualServices are the virtual services that the outbound listener knows.
+func (c *Config) OutboundVirtualServices() []*VirtualService {
+	if c.Sidecar != nil {
+		return c.Sidecar.VirtualServices
+	}
+	return c.VirtualServices
+}
+
+// OutboundPolicy says what becomes of a sidecar's request for a host that is not known.
+type OutboundPolicy int
+
+// The policies of Sidecar.outboundTrafficPolicy.mode.
+const (
+	OutboundUnset OutboundPolicy = iota
+	AllowAny                     // it goes where it was going
+	RegistryOnly                 // it is answered 502
+)
 
 // Endpoints lists the addresses behind each service host, all subsets together, in source order.
 type Endpoints map[string][]Endpoint
@@ -29,8 +68,31 @@ type Service struct {
 	// Short names other than Host that find it from Namespace are derived by compile; only Kubernetes services have
 	// them.
 	Kubernetes bool
-	Subsets    []Subset // of the DestinationRules that apply, first definition of a name wins
+	Headless   bool     // Kubernetes, clusterIP None
+	Addresses  []string // virtual IPs: cluster IPs, ServiceEntry.addresses (IPs or CIDR blocks)
+	// Aliases are Kubernetes services of type ExternalName that name this one: a destination that names an alias means
+	// this service, cluster names have this one's host, and requests for the alias' names are requests for it.
+	Aliases    []Alias
+	Resolution Resolution
+	Policy     *TrafficPolicy // of the DestinationRule that applies; nil: none
+	Subsets    []Subset       // of the DestinationRules that apply, first definition of a name wins
 }
+
+// Alias is another Kubernetes service name of a service, lower case.
+type Alias struct {
+	Host      string
+	Namespace string
+}
+
+// Resolution says what the addresses of a service's endpoints are.
+type Resolution int
+
+// The resolutions of ServiceEntry that are carried out. Kubernetes services are Static.
+const (
+	Static        Resolution = iota // IPs and unix sockets
+	DNS                             // names, all of whose addresses are endpoints (STRICT_DNS)
+	DNSRoundRobin                   // one name, of which the first address is used for new connections (LOGICAL_DNS)
+)
 
 // Port is one port of a service or of a gateway server. Protocol is upper case: HTTP, HTTP2, GRPC, TCP, ...
 type Port struct {
@@ -44,15 +106,19 @@ type Subset struct {
 	Origin Ref
 	Name   string
 	Labels map[string]string
+	Policy *TrafficPolicy // over the service's, block by block; nil: none
 }
 
 // Endpoint is one address of a service. Ports holds the port to dial for each service port number.
 type Endpoint struct {
-	Origin  Ref
-	Address string // IP
-	Ports   map[uint32]uint32
-	Labels  map[string]string
-	Weight  uint32 // 0 means 1
+	Origin   Ref
+	Address  string // IP; a host name where the service's Resolution is one of DNS; unix:///path
+	Ports    map[uint32]uint32
+	Labels   map[string]string
+	Weight   uint32 // 0 means 1
+	Locality string // region/zone/subzone, as far as known
+	// Unready endpoints are not used while others are there (EndpointSlice conditions.ready false).
+	Unready bool
 }
 
 // Gateway is one Istio Gateway that this proxy serves (its selector matched).
@@ -75,6 +141,8 @@ type Server struct {
 	Port  Port
 	Bind  string
 	Hosts []ServerHost
+	// HTTPSRedirect answers every request that did not come by HTTPS with a redirect to it (tls.httpsRedirect).
+	HTTPSRedirect bool
 }
 
 // ServerHost is one entry of Server.hosts: Namespace is "*" (any) or a namespace, "." already resolved.
@@ -93,71 +161,3 @@ type VirtualService struct {
 	Gateways  []string // namespace/name, or "mesh" for sidecars; never empty
 	Rules     []Rule
 }
-
-// Rule is one entry of spec.http.
-type Rule struct {
-	Place   Place
-	Name    string
-	Matches []Match // none: matches everything
-	Route   []Destination
-	Mirrors []Mirror // mirror first, then mirrors
-	Timeout time.Duration
-}
-
-// Match is one entry of http.match: all its conditions hold.
-type Match struct {
-	Place   Place
-	Name    string
-	URI     *StringMatch
-	Method  *StringMatch
-	Headers []HeaderMatch // by header name
-}
-
-// HeaderMatch is a condition on one request header; Value nil means the header is present.
-type HeaderMatch struct {
-	Name  string
-	Value *StringMatch
-}
-
-// StringMatch has exactly one field that counts, told by Kind.
-type StringMatch struct {
-	Kind  MatchKind
-	Value string
-}
-
-// MatchKind says how a StringMatch compares.
-type MatchKind int
-
-// The kinds Istio has. Regex is RE2 and must match the whole value.
-const (
-	Exact MatchKind = iota
-	Prefix
-	Regex
-)
-
-// Destination is a resolved host with a port and, in a route, a weight. Port is 0 when the resource gave none: compile
-// fills it by what the listener is (semantics: explicit, else the service's only port, else the listener's port).
-type Destination struct {
-	Place  Place
-	Host   string
-	Subset string
-	Port   uint32
-	Weight int32
-}
-
-// Mirror is one mirror policy of a rule. Numerator over Denominator is the share; an explicit zero in the resource gives
-// no Mirror at all.
-type Mirror struct {
-	Destination Destination
-	Numerator   uint32
-	Denominator Denominator
-}
-
-// Denominator is Envoy's: the seed values of envoy.type.v3.FractionalPercent.
-type Denominator int
-
-// The denominators Istio emits.
-const (
-	Hundred Denominator = iota
-	Million
-)

@@ -25,8 +25,9 @@ func (r Ref) String() string {
 type Severity int
 
 // Warnings do not stop anything. Errors refuse the resource (its last good version stays). Unresolved is an error for
-// `check` but not for `run`: what it names may come later, and until then it is served as Envoy would. A Note is a remark
-// on input that is right; it never changes an exit code.
+// `check` but not for `run`: what it names may come later, and until then it is served as Envoy would; or it is a part
+// without which the rest serves as it would with it (a TLS server beside a plain one). A Note is a remark on input that
+// is right; it never changes an exit code.
 const (
 	Note    Severity = -1
 	Warning Severity = iota - 1
