@@ -111,7 +111,7 @@ func (r *jsonReader) scalar(tag, value string) *yaml.Node {
 }
 
 // appendJSON writes a plain tree as JSON.
-func appendJSON(b []byte, n *yaml.Node) []byte {
+func appendJSON(b []byte, n *Node) []byte {
 	switch n.Kind {
 	case yaml.MappingNode:
 		b = append(b, '{')
@@ -141,9 +141,25 @@ func appendJSON(b []byte, n *yaml.Node) []byte {
 }
 
 func appendString(b []byte, s string) []byte {
+	if plainText(s) {
+		b = append(b, '"')
+		b = append(b, s...)
+		return append(b, '"')
+	}
 	text, err := json.Marshal(s)
 	if err != nil { // a Go string always has a JSON form
 		return append(b, `""`...)
 	}
 	return append(b, text...)
+}
+
+// plainText tells whether a string stands for itself in JSON.
+func plainText(s string) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c < ' ', c > '~', c == '"', c == '\\', c == '<', c == '>', c == '&':
+			return false
+		}
+	}
+	return true
 }

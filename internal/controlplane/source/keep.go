@@ -3,8 +3,6 @@
 package source
 
 import (
-	"bytes"
-
 	"github.com/umbra-mesh/umbra/internal/controlplane/mesh"
 )
 
@@ -111,27 +109,4 @@ func (k *Keep) Accept(resources []*Resource) {
 		k.order = append(k.order, key)
 	}
 	k.good = good
-}
-
-// Changed lists the keys that differ in content between what was accepted last and resources: for the log line of a
-// reload.
-func (k *Keep) Changed(resources []*Resource) []Key {
-	var keys []Key
-	left := make(map[Key]bool, len(k.good))
-	for key := range k.good {
-		left[key] = true
-	}
-	for _, r := range resources {
-		key := r.Key()
-		if old := k.good[key]; old == nil || !bytes.Equal(old.JSON, r.JSON) {
-			keys = append(keys, key)
-		}
-		delete(left, key)
-	}
-	for _, key := range k.order {
-		if left[key] {
-			keys = append(keys, key)
-		}
-	}
-	return keys
 }

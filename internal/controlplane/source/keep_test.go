@@ -15,7 +15,7 @@ func badIf(word string) func([]*Resource) []mesh.Problem {
 		var problems []mesh.Problem
 		for _, r := range list {
 			p := mesh.Problem{Severity: mesh.Warning, Resource: r.Ref(), Message: "served"}
-			if strings.Contains(string(r.JSON), word) {
+			if strings.Contains(string(r.JSON()), word) {
 				p.Severity, p.Message = mesh.Error, "bad"
 			}
 			problems = append(problems, p)

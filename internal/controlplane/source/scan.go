@@ -15,17 +15,22 @@ import (
 	"github.com/umbra-mesh/umbra/internal/controlplane/mesh"
 )
 
-// scan turns documents into a Set.
+// scan puts what the parts of all files say together into a Set.
 type scan struct {
 	namespace string
 	seen      map[Key]*Resource
 	set       Set
 	problems  []mesh.Problem
+
+	before, now map[partKey]*read // parts of the last reading, and of this one
+	last        map[string]*read  // of the last reading, by file; for those whose only part is another now
+	only        map[string]*read
+	ahead       map[partKey]*read // read before their turn
 }
 
-// broken says that the file cannot be told apart into resources.
-func (s *scan) broken(path string, line int, message, fix string) {
-	s.set.Broken[path] = true
+// fail says that the part cannot be told apart into resources.
+func (s *read) fail(path string, line int, message, fix string) {
+	s.broken = true
 	s.problems = append(s.problems, mesh.Problem{
 		Severity: mesh.Error, Resource: mesh.Ref{File: path, Line: max(line, 1)}, Line: max(line, 1),
 		Message: message, Fix: fix,
@@ -35,8 +40,9 @@ func (s *scan) broken(path string, line int, message, fix string) {
 // localGroup has the kinds that tools read from files: they need no name.
 const localGroup = "kustomize.config.k8s.io"
 
-func (s *scan) file(path string, data []byte) {
-	if len(bytes.TrimSpace(data)) == 0 {
+func (s *scan) file(f fileText) {
+	path := f.path
+	if len(f.parts) == 0 {
 		s.set.Broken[path] = true
 		s.problems = append(s.problems, mesh.Problem{
 			Severity: mesh.Warning, Resource: mesh.Ref{File: path, Line: 1},
@@ -44,47 +50,68 @@ func (s *scan) file(path string, data []byte) {
 		})
 		return
 	}
-	docs, err := parse(data)
-	for _, d := range docs {
-		p := &plainer{}
-		n, err := p.plain(d, 0, false)
-		if err != nil {
-			s.syntax(path, data, err)
-			return
-		}
-		s.document(path, n, p.problems, listOf{}, 0)
-		for _, b := range p.problems {
-			if !b.said {
-				s.broken(path, b.line, b.message, b.fix)
+	for i, p := range f.parts {
+		key := f.keys[i]
+		r := s.before[key]
+		if r == nil {
+			if r = s.ahead[key]; r == nil {
+				r = readPart(path, s.namespace, p)
+			}
+			if len(f.parts) == 1 { // perhaps a list of very many
+				r.like(s.last[path])
 			}
 		}
-	}
-	if err != nil {
-		s.syntax(path, data, err)
+		s.now[key] = r
+		if len(f.parts) == 1 {
+			s.only[path] = r
+		}
+		s.add(path, r)
+		if r.ended {
+			return
+		}
 	}
 }
 
-func (s *scan) syntax(path string, data []byte, err error) {
+// add takes what a part says. Of two resources with one name the first counts.
+func (s *scan) add(path string, r *read) {
+	if r.broken {
+		s.set.Broken[path] = true
+	}
+	s.problems = append(s.problems, r.problems...)
+	for _, one := range r.resources {
+		if first, ok := s.seen[one.Key()]; ok {
+			s.problems = append(s.problems, problemOf(one, one.Line, "metadata.name",
+				fmt.Sprintf("there are two: the first is at %s:%d", first.File, first.Line), "remove one; the first is used"))
+			continue
+		}
+		s.seen[one.Key()] = one
+		s.set.Resources = append(s.set.Resources, one)
+	}
+}
+
+// syntax says why the part cannot be read. The error's line counts from offset.
+func (s *read) syntax(path string, p part, err error, offset int) {
 	line := 0
-	if e, ok := errors.AsType[*syntaxError](err); ok {
-		line = e.line
+	if e, ok := errors.AsType[*syntaxError](err); ok && e.line > 0 {
+		line = e.line + offset
 	}
 	fix := "correct the syntax; the file's resources are not read"
-	if bytes.Contains(data, []byte("{{")) {
+	if bytes.Contains(p.text, []byte("{{")) {
 		fix = "it looks like a template, which has to be filled in first; the file's resources are not read"
 	}
-	s.broken(path, line, "cannot be read as YAML: "+err.Error(), fix)
+	s.ended = true
+	s.fail(path, line, "cannot be read as YAML: "+err.Error(), fix)
 }
 
 // listOf is the list a document came in: typed lists leave out the kind of their items.
 type listOf struct{ apiVersion, kind string }
 
-func (s *scan) document(path string, n *yaml.Node, bad []treeProblem, in listOf, depth int) {
+func (s *read) document(path string, n *Node, bad []treeProblem, in listOf, depth int) {
 	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
 		return
 	}
 	if n.Kind != yaml.MappingNode {
-		s.broken(path, n.Line, "not a resource", "write a mapping with apiVersion, kind and metadata")
+		s.fail(path, n.Line, "not a resource", "write a mapping with apiVersion, kind and metadata")
 		return
 	}
 	apiVersion, kind := text(child(n, "apiVersion")), text(child(n, "kind"))
@@ -107,7 +134,7 @@ func (s *scan) document(path string, n *yaml.Node, bad []treeProblem, in listOf,
 		{"apiVersion", apiVersion}, {"kind", kind}, {"metadata.name", r.Name},
 	} {
 		if need.value == "" {
-			s.broken(path, n.Line, need.field+" is missing", "every resource needs apiVersion, kind and metadata.name")
+			s.fail(path, n.Line, need.field+" is missing", "every resource needs apiVersion, kind and metadata.name")
 			return
 		}
 	}
@@ -121,25 +148,18 @@ func (s *scan) document(path string, n *yaml.Node, bad []treeProblem, in listOf,
 			s.problem(r, b.line, "", b.message, b.fix)
 		}
 	}
-	r.JSON = appendJSON(nil, n)
-	if first, ok := s.seen[r.Key()]; ok {
-		s.problem(r, r.Line, "metadata.name",
-			fmt.Sprintf("there are two: the first is at %s:%d", first.File, first.Line), "remove one; the first is used")
-		return
-	}
-	s.seen[r.Key()] = r
-	s.set.Resources = append(s.set.Resources, r)
+	s.resources = append(s.resources, r)
 }
 
-func (s *scan) list(path string, n, items *yaml.Node, bad []treeProblem, in listOf, depth int) {
+func (s *read) list(path string, n, items *Node, bad []treeProblem, in listOf, depth int) {
 	switch {
 	case items == nil || items.Kind == yaml.ScalarNode && items.Tag == "!!null":
 		return
 	case items.Kind != yaml.SequenceNode:
-		s.broken(path, n.Line, "items is not a list", "write the items as a list")
+		s.fail(path, n.Line, "items is not a list", "write the items as a list")
 		return
 	case depth > 3:
-		s.broken(path, n.Line, "lists are nested deeper than 3 levels", "write the items one level up")
+		s.fail(path, n.Line, "lists are nested deeper than 3 levels", "write the items one level up")
 		return
 	}
 	for _, item := range items.Content {
@@ -147,14 +167,16 @@ func (s *scan) list(path string, n, items *yaml.Node, bad []treeProblem, in list
 	}
 }
 
-func (s *scan) problem(r *Resource, line int, field, message, fix string) {
-	s.problems = append(s.problems, mesh.Problem{
-		Severity: mesh.Error, Resource: r.Ref(), Line: line, Field: field, Message: message, Fix: fix,
-	})
+func (s *read) problem(r *Resource, line int, field, message, fix string) {
+	s.problems = append(s.problems, problemOf(r, line, field, message, fix))
+}
+
+func problemOf(r *Resource, line int, field, message, fix string) mesh.Problem {
+	return mesh.Problem{Severity: mesh.Error, Resource: r.Ref(), Line: line, Field: field, Message: message, Fix: fix}
 }
 
 // metadata reads what every kind has.
-func (s *scan) metadata(r *Resource, meta *yaml.Node) {
+func (s *read) metadata(r *Resource, meta *Node) {
 	r.Labels = s.stringMap(r, child(meta, "labels"), "metadata.labels")
 	r.Annotations = s.stringMap(r, child(meta, "annotations"), "metadata.annotations")
 	created := child(meta, "creationTimestamp")
@@ -167,7 +189,7 @@ func (s *scan) metadata(r *Resource, meta *yaml.Node) {
 	}
 }
 
-func (s *scan) stringMap(r *Resource, n *yaml.Node, field string) map[string]string {
+func (s *read) stringMap(r *Resource, n *Node, field string) map[string]string {
 	if n == nil || n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
 		return nil
 	}
@@ -188,7 +210,7 @@ func (s *scan) stringMap(r *Resource, n *yaml.Node, field string) map[string]str
 }
 
 // child is the value of a key of a mapping, or nil.
-func child(n *yaml.Node, key string) *yaml.Node {
+func child(n *Node, key string) *Node {
 	if n == nil || n.Kind != yaml.MappingNode {
 		return nil
 	}
@@ -201,7 +223,7 @@ func child(n *yaml.Node, key string) *yaml.Node {
 }
 
 // text is the value of a scalar that is not null, else "".
-func text(n *yaml.Node) string {
+func text(n *Node) string {
 	if n == nil || n.Kind != yaml.ScalarNode || n.Tag == "!!null" {
 		return ""
 	}
@@ -209,6 +231,6 @@ func text(n *yaml.Node) string {
 }
 
 // within tells whether the problem is about n or something in it.
-func (b treeProblem) within(n *yaml.Node) bool {
+func (b treeProblem) within(n *Node) bool {
 	return n == b.in || slices.ContainsFunc(n.Content, b.within)
 }

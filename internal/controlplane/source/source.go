@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"go.yaml.in/yaml/v3"
-
 	"github.com/umbra-mesh/umbra/internal/controlplane/mesh"
 )
 
@@ -40,9 +38,7 @@ type Resource struct {
 
 	// Node is the resource's mapping: plain (no alias, no merge key, string keys that are each there once), with the
 	// lines of the file.
-	Node *yaml.Node
-	// JSON is Node as kubectl would send it.
-	JSON []byte
+	Node *Node
 
 	File string // as the user gave it, joined with the path below it; "-" is standard input
 	Line int    // of Node, 1-based
@@ -52,6 +48,9 @@ type Resource struct {
 func (r *Resource) Ref() mesh.Ref {
 	return mesh.Ref{Kind: r.Kind, Namespace: r.Namespace, Name: r.Name, File: r.File, Line: r.Line}
 }
+
+// JSON is Node as kubectl would send it. It is made at each call.
+func (r *Resource) JSON() []byte { return appendJSON(nil, r.Node) }
 
 // Key tells resources apart: two versions of one resource have the same Key.
 func (r *Resource) Key() Key {
@@ -79,7 +78,8 @@ func Load(inputs []string, opts Options) (Set, []mesh.Problem, error) {
 }
 
 // Loader reads the same inputs again and again. What can be read only once (standard input, a pipe) is remembered. Its
-// methods may be called at the same time.
+// methods may be called at the same time. A document that is as it was, at the line where it was, is not read again: its
+// resources are the same pointers as before.
 type Loader struct {
 	inputs []string
 	opts   Options
@@ -88,6 +88,8 @@ type Loader struct {
 	mu     sync.Mutex
 	once   map[string][]byte // content of inputs that can be read only once
 	digest digest            // of what the last Load read
+	parts  map[partKey]*read // what the last Load read
+	only   map[string]*read  // of files of one part
 }
 
 // New is a Loader of the inputs; it reads nothing yet.
@@ -106,17 +108,25 @@ func (l *Loader) Load() (Set, []mesh.Problem, error) {
 	if err != nil {
 		return Set{}, nil, err
 	}
-	s := &scan{namespace: l.opts.Namespace, seen: map[Key]*Resource{}, set: Set{Broken: map[string]bool{}}}
+	s := &scan{
+		namespace: l.opts.Namespace, seen: map[Key]*Resource{}, set: Set{Broken: map[string]bool{}},
+		before: l.parts, now: map[partKey]*read{}, last: l.only, only: map[string]*read{},
+	}
 	sum := newDigester()
+	texts := make([]fileText, 0, len(files))
 	for _, f := range files {
 		data, err := l.read(f)
 		if err != nil {
 			return Set{}, nil, err
 		}
 		sum.add(f.path, data)
-		s.file(f.path, data)
+		texts = append(texts, newFileText(f.path, data))
 	}
-	l.digest = sum.digest()
+	s.readAhead(texts)
+	for _, t := range texts {
+		s.file(t)
+	}
+	l.digest, l.parts, l.only = sum.digest(), s.now, s.only
 	return s.set, s.problems, nil
 }
 

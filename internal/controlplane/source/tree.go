@@ -71,14 +71,15 @@ func yamlError(err error, data []byte) error {
 
 // plainer makes a document plain: aliases and merge keys are written out, and everything is within the bounds.
 type plainer struct {
+	nodes
 	aliased  int // nodes made under an alias so far
 	problems []treeProblem
 }
 
 // treeProblem is something wrong with a tree that can still be walked.
 type treeProblem struct {
-	in      *yaml.Node // the plain node it is about
-	said    bool       // a resource was found that it is in
+	in      *Node // the plain node it is about
+	said    bool  // a resource was found that it is in
 	line    int
 	message string
 	fix     string
@@ -93,13 +94,13 @@ var (
 const maxTreeProblems = 100
 
 // problem is said once, where the node stands, and not again for each alias of it.
-func (p *plainer) problem(aliased bool, in *yaml.Node, line int, message, fix string) {
+func (p *plainer) problem(aliased bool, in *Node, line int, message, fix string) {
 	if !aliased && len(p.problems) < maxTreeProblems {
 		p.problems = append(p.problems, treeProblem{in: in, line: line, message: message, fix: fix})
 	}
 }
 
-func (p *plainer) plain(n *yaml.Node, depth int, aliased bool) (*yaml.Node, error) {
+func (p *plainer) plain(n *yaml.Node, depth int, aliased bool) (*Node, error) {
 	if depth > MaxDepth {
 		return nil, &syntaxError{n.Line, errDepth.Error()}
 	}
@@ -112,7 +113,7 @@ func (p *plainer) plain(n *yaml.Node, depth int, aliased bool) (*yaml.Node, erro
 	case yaml.AliasNode:
 		return p.plain(n.Alias, depth+1, true)
 	case yaml.SequenceNode:
-		out := &yaml.Node{Kind: n.Kind, Tag: "!!seq", Line: n.Line, Column: n.Column}
+		out := p.node(Node{Kind: n.Kind, Tag: "!!seq", Line: n.Line, Content: make([]*Node, 0, len(n.Content))})
 		for _, c := range n.Content {
 			c, err := p.plain(c, depth+1, aliased)
 			if err != nil {
@@ -122,14 +123,14 @@ func (p *plainer) plain(n *yaml.Node, depth int, aliased bool) (*yaml.Node, erro
 		}
 		return out, nil
 	case yaml.MappingNode:
-		out := &yaml.Node{Kind: n.Kind, Tag: "!!map", Line: n.Line, Column: n.Column}
+		out := p.node(Node{Kind: n.Kind, Tag: "!!map", Line: n.Line, Content: make([]*Node, 0, len(n.Content))})
 		return out, p.mapping(out, n, depth, aliased)
 	default:
 		return p.scalar(n, aliased)
 	}
 }
 
-func (p *plainer) mapping(out, n *yaml.Node, depth int, aliased bool) error {
+func (p *plainer) mapping(out *Node, n *yaml.Node, depth int, aliased bool) error {
 	at := make(map[string]int, len(n.Content)/2)
 	var merges []*yaml.Node
 	for i := 0; i+1 < len(n.Content); i += 2 {
@@ -156,7 +157,8 @@ func (p *plainer) mapping(out, n *yaml.Node, depth int, aliased bool) error {
 			return err
 		}
 		at[key.Value] = len(out.Content)
-		out.Content = append(out.Content, keyNode(key.Value, k), value)
+		name := p.node(Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: key.Value, Line: k.Line})
+		out.Content = append(out.Content, name, value)
 	}
 	for _, m := range merges {
 		if err := p.merge(out, at, m, depth, aliased); err != nil {
@@ -167,12 +169,12 @@ func (p *plainer) mapping(out, n *yaml.Node, depth int, aliased bool) error {
 }
 
 // merge adds the keys of a "<<" value that are not there yet.
-func (p *plainer) merge(out *yaml.Node, at map[string]int, v *yaml.Node, depth int, aliased bool) error {
+func (p *plainer) merge(out *Node, at map[string]int, v *yaml.Node, depth int, aliased bool) error {
 	from, err := p.plain(v, depth+1, aliased)
 	if err != nil {
 		return err
 	}
-	list := []*yaml.Node{from}
+	list := []*Node{from}
 	if from.Kind == yaml.SequenceNode {
 		list = from.Content
 	}
@@ -196,13 +198,9 @@ func has(m map[string]int, k string) bool {
 	return ok
 }
 
-func keyNode(name string, at *yaml.Node) *yaml.Node {
-	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: name, Line: at.Line, Column: at.Column}
-}
-
 // scalar resolves a scalar's type once: !!str, !!int, !!float, !!bool or !!null, with a value that is JSON's.
-func (p *plainer) scalar(n *yaml.Node, aliased bool) (*yaml.Node, error) {
-	out := &yaml.Node{Kind: yaml.ScalarNode, Tag: n.ShortTag(), Value: n.Value, Line: n.Line, Column: n.Column}
+func (p *plainer) scalar(n *yaml.Node, aliased bool) (*Node, error) {
+	out := p.node(Node{Kind: yaml.ScalarNode, Tag: n.ShortTag(), Value: n.Value, Line: n.Line})
 	plainStyle := n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle) == 0
 	switch out.Tag {
 	case "!!null":

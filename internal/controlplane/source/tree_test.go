@@ -14,7 +14,7 @@ func specJSON(t *testing.T, spec string) string {
 	if len(problems) > 0 || len(set.Resources) != 1 {
 		t.Fatalf("%s: %v", spec, problems)
 	}
-	_, after, _ := strings.Cut(string(set.Resources[0].JSON), `"spec":`)
+	_, after, _ := strings.Cut(string(set.Resources[0].JSON()), `"spec":`)
 	return strings.TrimSuffix(after, "}")
 }
 
@@ -106,8 +106,8 @@ func TestJSONIsReadAsJSONWithItsLines(t *testing.T) {
 	}
 	r := set.Resources[0]
 	want := `"spec":{"smile":"😀/","n":1.5,"big":12345678901,"t":true,"z":null,"yes":"yes"}}`
-	if !strings.HasSuffix(string(r.JSON), want) {
-		t.Errorf("JSON %s, want %s", r.JSON, want)
+	if !strings.HasSuffix(string(r.JSON()), want) {
+		t.Errorf("JSON %s, want %s", r.JSON(), want)
 	}
 	if line := child(r.Node, "spec").Line; line != 5 {
 		t.Errorf("spec is at line %d", line)
