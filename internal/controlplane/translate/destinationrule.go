@@ -14,9 +14,12 @@ import (
 
 type destinationRule struct {
 	*report
-	host    string
-	subsets []subset
-	applies bool // to some service
+	host     string
+	policy   *mesh.TrafficPolicy
+	subsets  []subset
+	exports  exports
+	selected bool              // it has a workloadSelector
+	selector map[string]string // of proxies of its namespace
 }
 
 // subset knows where it was defined.
@@ -26,16 +29,19 @@ type subset struct {
 	path string
 }
 
-func (t *translation) destinationRule(p *report, spec *networking.DestinationRule) {
+func readDestinationRule(p *report, spec *networking.DestinationRule, opts Options) *destinationRule {
 	r := p.resource
-	d := &destinationRule{report: p, host: t.opts.expand(spec.GetHost(), r.Namespace)}
-	t.rules = append(t.rules, d)
+	d := &destinationRule{
+		report: p, host: opts.expand(spec.GetHost(), r.Namespace),
+		exports:  p.exportTo("spec.exportTo", spec.GetExportTo(), false),
+		selected: spec.GetWorkloadSelector() != nil, selector: maps.Clone(spec.GetWorkloadSelector().GetMatchLabels()),
+	}
 	if spec.GetHost() == "" {
 		p.error("spec.host", "name a service", "host is required")
 	} else if problem := validHost(spec.GetHost()); problem != "" {
 		p.error("spec.host", "name a service", "%s", problem)
 	}
-	d.balancing("spec.trafficPolicy", spec.GetTrafficPolicy())
+	d.policy = d.trafficPolicy("spec.trafficPolicy", spec.GetTrafficPolicy())
 	names := map[string]bool{}
 	for i, s := range spec.GetSubsets() {
 		at := index("spec.subsets", i)
@@ -43,101 +49,92 @@ func (t *translation) destinationRule(p *report, spec *networking.DestinationRul
 			p.error(at+".name", "keep one of them", "duplicate subset names: %s", s.GetName())
 		}
 		names[s.GetName()] = true
-		if !validLabel(s.GetName()) {
-			p.error(at+".name", "use lower case letters, digits and '-'", "subset name is invalid: %s", s.GetName())
+		switch {
+		case s.GetName() == "":
+			p.error(at+".name", "give it a name", "subset name cannot be empty")
+		case !validAnyLabel(s.GetName()):
+			p.error(at+".name", "use letters, digits and '-'", "subset name is invalid: %s", s.GetName())
 		}
-		d.balancing(at+".trafficPolicy", s.GetTrafficPolicy())
+		p.labels(at+".labels", s.GetLabels())
 		d.subsets = append(d.subsets, subset{
-			mesh.Subset{Origin: r.Ref(), Name: s.GetName(), Labels: maps.Clone(s.GetLabels())}, d, at,
+			mesh.Subset{
+				Origin: r.Ref(), Name: s.GetName(), Labels: maps.Clone(s.GetLabels()),
+				Policy: d.trafficPolicy(at+".trafficPolicy", s.GetTrafficPolicy()),
+			}, d, at,
 		})
 	}
+	if d.selected {
+		p.selector("spec.workloadSelector.matchLabels", d.selector, "workload selector specified without labels")
+		d.staysHome("spec.exportTo", spec.GetExportTo())
+	}
+	return d
 }
 
-// balancing refuses the one load balancer that does not choose among the endpoints.
-func (d *destinationRule) balancing(path string, policy *networking.TrafficPolicy) {
-	check := func(path string, lb *networking.LoadBalancerSettings) {
-		if lb.GetSimple() == networking.LoadBalancerSettings_PASSTHROUGH {
-			d.unsupported(d.at(path+".loadBalancer.simple"), "PASSTHROUGH is not implemented, and it decides "+goes)
+// staysHome checks that a rule for some proxies only stays in its namespace, where it is left.
+func (d *destinationRule) staysHome(path string, exportTo []string) {
+	own := d.resource.Namespace
+	switch {
+	case len(exportTo) == 0:
+	case d.exports.all || !slices.Contains(d.exports.namespaces, own):
+		d.error(path, "remove it", "destination rule with workload selector cannot have exportTo beyond current namespace")
+	case len(d.exports.namespaces) > 1:
+		d.error(path, "remove it", "destination rule with workload selector cannot have multiple entries in exportTo")
+	}
+	d.exports = exports{namespaces: []string{own}}
+}
+
+// fits tells whether a rule with a selector is for the proxy.
+func (d *destinationRule) fits(opts Options) bool {
+	return d.resource.Namespace == opts.Namespace && includes(opts.Labels, d.selector)
+}
+
+// selector checks a selector of workloads.
+func (p *report) selector(path string, labels map[string]string, empty string) {
+	for _, k := range slices.Sorted(maps.Keys(labels)) {
+		pair := k + "=" + labels[k]
+		if k == "" {
+			p.error(path, "remove it", "empty key is not supported in selector: %q", pair)
+		}
+		if strings.Contains(pair, "*") {
+			p.error(path+"["+k+"]", "write the label", "wildcard is not supported in selector: %q", pair)
 		}
 	}
-	check(path, policy.GetLoadBalancer())
-	for i, p := range policy.GetPortLevelSettings() {
-		check(index(path+".portLevelSettings", i), p.GetLoadBalancer())
+	if len(labels) == 0 {
+		p.warn(path, "", "%s", empty)
 	}
 }
 
-// rootNamespace is where rules for all namespaces are.
-const rootNamespace = "istio-system"
-
-// rulesByHost finds the rules for a host; each list is oldest first.
-type rulesByHost struct {
-	exact map[string][]*destinationRule
-	wild  []*destinationRule
-}
-
-func (t *translation) indexRules() rulesByHost {
-	index := rulesByHost{exact: map[string][]*destinationRule{}}
-	list := slices.Clone(t.rules)
-	oldestFirst(list, func(d *destinationRule) *report { return d.report })
-	for _, d := range list {
-		if strings.HasPrefix(d.host, "*") {
-			index.wild = append(index.wild, d)
-		} else {
-			index.exact[d.host] = append(index.exact[d.host], d)
+// labels checks the labels of endpoints or of a subset.
+func (p *report) labels(path string, labels map[string]string) {
+	for _, k := range slices.Sorted(maps.Keys(labels)) {
+		if !validLabelKey(k) {
+			p.error(path+"["+k+"]", "write the name of a label", "invalid tag key: %q", k)
+		}
+		if v := labels[k]; v != "" && !validLabelPart(v) {
+			p.error(path+"["+k+"]", "write the value of a label", "invalid tag value: %q", v)
 		}
 	}
-	return index
 }
 
-// applying are the rules for a host of a service, oldest first: those of one namespace, the proxy's, else the
-// service's, else the root namespace's, and there the ones with the most specific host.
-func (x rulesByHost) applying(host, proxy, service string) []*destinationRule {
-	for _, namespace := range []string{proxy, service, rootNamespace} {
-		var found []*destinationRule
-		for _, d := range x.exact[host] {
-			if d.resource.Namespace == namespace {
-				found = append(found, d)
-			}
-		}
-		if len(found) > 0 {
-			return found
-		}
-		for _, d := range x.wild {
-			if d.resource.Namespace != namespace || !covers(d.host, host) {
-				continue
-			}
-			if len(found) > 0 && len(d.host) > len(found[0].host) {
-				found = nil
-			}
-			if len(found) == 0 || d.host == found[0].host {
-				found = append(found, d)
-			}
-		}
-		if len(found) > 0 {
-			return found
-		}
+// validLabelKey tells whether s may be the key of a Kubernetes label: a name, perhaps behind a domain and "/".
+func validLabelKey(s string) bool {
+	if prefix, name, found := strings.Cut(s, "/"); found {
+		return validSubdomain(prefix) && validLabelPart(name)
 	}
-	return nil
+	return validLabelPart(s)
 }
 
-// merge is the subsets of rules for one host: the first definition of a name wins.
-func merge(rules []*destinationRule) []subset {
-	var out []subset
-	first := map[string]subset{}
-	for _, d := range rules {
-		d.applies = true
-		if d.failed {
-			continue
-		}
-		for _, s := range d.subsets {
-			if other, ok := first[s.Name]; ok {
-				d.warnOnce(s.path+".name", "remove one of them", "subset %s is defined by %s too: that one is used",
-					s.Name, other.Origin)
-				continue
-			}
-			first[s.Name] = s
-			out = append(out, s)
+// validLabelPart tells whether s is up to 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends.
+func validLabelPart(s string) bool {
+	if s == "" || len(s) > 63 {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		plain := 'a' <= c|0x20 && c|0x20 <= 'z' || '0' <= c && c <= '9'
+		if !plain && (i == 0 || i == len(s)-1 || strings.IndexByte("-_.", c) < 0) {
+			return false
 		}
 	}
-	return out
+	return true
 }

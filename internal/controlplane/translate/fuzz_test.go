@@ -33,6 +33,16 @@ func FuzzTranslate(f *testing.F) {
 		}
 	}
 	f.Add([]byte("{\"kind\": \"List\", \"items\": [{\"kind\": \"Service\"}]}"))
+	for _, rule := range []string{
+		"match: [{headers: {'': {regex: '*'}, ':path': {}}, queryParams: {'': {}}}], redirect: {port: 0}",
+		"delegate: {}, mirror: {host: a}, mirrorPercentage: {value: 1e300}", "directResponse: {body: {bytes: AA==}}",
+		"fault: {delay: {percent: -1}, abort: {grpcStatus: OK}}, retries: {attempts: -1, retryOn: ','}",
+		"rewrite: {uriRegexRewrite: {match: '(', rewrite: '\\'}}, headers: {request: {set: {a: '%A(\\'}}}",
+		"corsPolicy: {allowOrigins: [{}], maxAge: -1s}, route: [{}]",
+	} {
+		f.Add([]byte(named("VirtualService", "leaf", "{http: [{"+rule+"}]}") + named("VirtualService", "root",
+			"{hosts: ['*'], gateways: [g], http: [{"+rule+"}, {delegate: {name: leaf}, match: [{}, {uri: {}}]}]}")))
+	}
 	f.Add([]byte("a: &a [*a, *a]\n<<: *a\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		load := func() source.Set {
@@ -46,8 +56,17 @@ func FuzzTranslate(f *testing.F) {
 		if diff := cmp.Diff(len(first.Resources), len(second.Resources)); diff != "" {
 			t.Fatalf("loading twice differs: %s", diff)
 		}
+		for _, r := range first.Resources {
+			if !read(r, New(Options{}).opts).failed {
+				likeJSON(t, r)
+			}
+		}
 		config, endpoints, problems := Translate(first.Resources, Options{})
-		config2, endpoints2, problems2 := Translate(second.Resources, Options{})
+		// The second time by a Translator that has seen a part of it before: linking must not have changed what was read.
+		again := New(Options{})
+		again.Translate(second.Resources[:len(second.Resources)/2])
+		again.Translate(second.Resources)
+		config2, endpoints2, problems2 := again.Translate(second.Resources)
 		if !cmp.Equal(config, config2) || !cmp.Equal(endpoints, endpoints2) || !cmp.Equal(problems, problems2) {
 			t.Errorf("translating twice differs:\n%s%s%s", cmp.Diff(config, config2), cmp.Diff(endpoints, endpoints2),
 				cmp.Diff(problems, problems2))

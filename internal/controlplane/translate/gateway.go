@@ -3,6 +3,7 @@
 package translate
 
 import (
+	"slices"
 	"strings"
 
 	networking "istio.io/api/networking/v1alpha3"
@@ -16,13 +17,15 @@ type gateway struct {
 	served bool // its selector holds for this proxy
 }
 
-func (t *translation) gateway(p *report, spec *networking.Gateway) {
+func readGateway(p *report, spec *networking.Gateway, opts Options) *gateway {
 	r := p.resource
 	g := &gateway{report: p, mesh: &mesh.Gateway{Origin: r.Ref(), Name: r.Namespace + "/" + r.Name}}
-	t.gateways = append(t.gateways, g)
-	g.served = t.opts.Labels == nil || includes(t.opts.Labels, spec.GetSelector())
+	g.served = opts.Labels == nil || includes(opts.Labels, spec.GetSelector())
 	if !g.served {
 		p.note("spec.selector", "", "this proxy's labels do not match: the gateway is not served here")
+	}
+	if !validAnyLabel(r.Name) && validSubdomain(r.Name) {
+		p.error("metadata.name", "use no dots", "invalid gateway name: %q", r.Name)
 	}
 	if len(spec.GetServers()) == 0 {
 		p.error("spec.servers", "add a server", "gateway must have at least one server")
@@ -30,8 +33,15 @@ func (t *translation) gateway(p *report, spec *networking.Gateway) {
 	names := map[string]bool{}
 	for i, s := range spec.GetServers() {
 		path := index("spec.servers", i)
-		server := mesh.Server{Place: p.at(path), Bind: s.GetBind()}
-		plain := t.serverPort(p, path, s, &server)
+		server := mesh.Server{
+			Place: p.at(path), Bind: s.GetBind(), HTTPSRedirect: s.GetTls().GetHttpsRedirect(),
+			Port: mesh.Port{
+				Number: s.GetPort().GetNumber(), Name: s.GetPort().GetName(),
+				Protocol: strings.ToUpper(s.GetPort().GetProtocol()),
+			},
+		}
+		known := p.serverPort(path, s)
+		p.serverTLS(path, s)
 		if name := s.GetPort().GetName(); name != "" {
 			if names[name] {
 				p.error(path+".port.name", "give each port a name of its own",
@@ -39,59 +49,75 @@ func (t *translation) gateway(p *report, spec *networking.Gateway) {
 			}
 			names[name] = true
 		}
-		if server.Bind != "" {
-			if !isIP(server.Bind) {
-				p.error(path+".bind", "write an IP address", "%s is not a valid IP", server.Bind)
-			}
-		}
 		if len(s.GetHosts()) == 0 {
 			p.error(path+".hosts", `add a host; "*" is any`, "server config must contain at least one host")
 		}
 		for j, host := range s.GetHosts() {
 			server.Hosts = append(server.Hosts, serverHost(p, index(path+".hosts", j), host))
 		}
-		if plain && !p.dropped[path+".tls"] {
+		if known && p.served(path, server) {
 			g.mesh.Servers = append(g.mesh.Servers, server)
 		}
 	}
+	return g
 }
 
-// serverPort checks a server's port and protocol, and tells whether it is one of plain HTTP.
-func (t *translation) serverPort(p *report, path string, s *networking.Server, out *mesh.Server) bool {
+// gatewayProtocols are those that a server may have. Only isHTTP of them are served.
+var gatewayProtocols = []string{
+	"HTTP", "HTTP2", "GRPC", "GRPC-WEB", "HTTPS", "TLS", "TCP", "MONGO", "REDIS", "MYSQL",
+}
+
+// serverPort checks a server's port and address, and tells whether its protocol is one there is.
+func (p *report) serverPort(path string, s *networking.Server) bool {
 	port := s.GetPort()
 	if port == nil {
 		p.error(path+".port", "write number, name and protocol", "port is required")
 		return false
 	}
-	if !validPort(int64(port.GetNumber())) {
+	socket := strings.HasPrefix(s.GetBind(), "unix://")
+	switch {
+	case socket && port.GetNumber() != 0:
+		p.error(path+".port.number", "write 0", "port number must be 0 for unix domain socket")
+	case socket:
+		p.error(path+".bind", "write an IP address", "listening on a unix domain socket is not implemented")
+	case s.GetBind() != "" && !isIP(s.GetBind()):
+		p.error(path+".bind", "write an IP address", "%s is not a valid IP", s.GetBind())
+	}
+	if !socket && !validPort(int64(port.GetNumber())) {
 		p.error(path+".port.number", "write a number from 1 to 65535", "port number %d must be in the range 1..65535",
 			port.GetNumber())
+	}
+	if port.GetTargetPort() > 0 {
+		p.error(path+".port.targetPort", "remove it; --port maps ports", "targetPort has no impact on Gateways")
 	}
 	if port.GetName() == "" {
 		p.error(path+".port.name", "name the port", "port name must be set")
 	}
-	protocol := strings.ToUpper(port.GetProtocol())
-	out.Port = mesh.Port{Number: port.GetNumber(), Name: port.GetName(), Protocol: protocol}
+	if !slices.Contains(gatewayProtocols, strings.ToUpper(port.GetProtocol())) {
+		p.error(path+".port.protocol", "write HTTP", "invalid protocol %q, supported are %s", port.GetProtocol(),
+			strings.Join(gatewayProtocols, ", "))
+		return false
+	}
+	return true
+}
+
+// served tells whether a server is one of plain HTTP. One that is not is left out, and nothing listens for it: the
+// others of its gateway are served. That is unresolved and no error, as most gateways have an HTTPS server beside that
+// of HTTP.
+func (p *report) served(path string, s mesh.Server) bool {
 	field := path + ".port.protocol"
-	switch protocol {
-	case "HTTP", "HTTP2", "GRPC", "GRPC-WEB":
-		if tls := s.GetTls(); tls != nil && !tls.GetHttpsRedirect() {
-			p.error(path+".tls", "remove it, or use protocol HTTPS",
-				"server cannot have TLS settings for plain text HTTP ports")
-		}
-		if protocol == "HTTP2" || protocol == "GRPC" {
+	switch {
+	case isHTTP(s.Port.Protocol):
+		if s.Port.Protocol == "HTTP2" || s.Port.Protocol == "GRPC" {
 			p.warn(field, "", "HTTP/2 without TLS is not implemented: the port speaks HTTP/1.1")
 		}
 		return true
-	case "HTTPS", "TLS":
-		if s.GetTls() == nil {
-			p.error(path+".tls", "add tls", "server must have TLS settings for HTTPS/TLS protocols")
-		}
-		p.unsupported(p.at(field), "protocol "+protocol+" is not implemented, and it decides "+goes)
-	case "TCP", "MONGO", "REDIS", "MYSQL":
-		p.unsupported(p.at(field), "protocol "+protocol+" is not implemented, and it decides "+goes)
+	case p.allowed:
+		p.warn(field, "", "protocol %s is not supported yet: the server is left out", s.Port.Protocol)
 	default:
-		p.error(field, "write HTTP", "invalid protocol %q, supported are HTTP, HTTP2, GRPC, GRPC-WEB", port.GetProtocol())
+		p.unresolved(field, "remove it, or accept that by --allow-unsupported Gateway",
+			"protocol %s is not supported yet: the server is left out, and nothing listens on port %d for it",
+			s.Port.Protocol, s.Port.Number)
 	}
 	return false
 }
@@ -105,7 +131,7 @@ func serverHost(p *report, path, s string) mesh.ServerHost {
 	h := mesh.ServerHost{Namespace: namespace, Host: strings.ToLower(host)}
 	if namespace == "." {
 		h.Namespace = p.resource.Namespace
-	} else if namespace != "*" && !validLabel(namespace) {
+	} else if namespace != "*" && !validAnyLabel(namespace) {
 		p.error(path, `write a namespace, "." or "*" before the "/"`, "namespace %q of host %q is not valid", namespace, s)
 	}
 	const fix = `write a host name, "*" or "*.example.com"`

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	networking "istio.io/api/networking/v1alpha3"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"github.com/umbra-mesh/umbra/internal/controlplane/mesh"
 	"github.com/umbra-mesh/umbra/internal/controlplane/source"
@@ -23,7 +24,7 @@ type kind struct {
 	name     string
 	group    string
 	versions []string
-	spec     func() *shape
+	shape    func() *shape // of the whole resource
 }
 
 var istioVersions = []string{"v1", "v1beta1", "v1alpha3"}
@@ -34,7 +35,11 @@ var accepted = []kind{
 	{"DestinationRule", istioGroup, istioVersions, spec[*networking.DestinationRule]},
 	{"ServiceEntry", istioGroup, istioVersions, spec[*networking.ServiceEntry]},
 	{"WorkloadEntry", istioGroup, istioVersions, spec[*networking.WorkloadEntry]},
-	{"Service", "", []string{"v1"}, func() *shape { return goShape(reflect.TypeFor[corev1.ServiceSpec]()) }},
+	{"Sidecar", istioGroup, istioVersions, spec[*networking.Sidecar]},
+	{"Service", "", []string{"v1"}, func() *shape { return resource(goShape(reflect.TypeFor[corev1.ServiceSpec]())) }},
+	{"EndpointSlice", "discovery.k8s.io", []string{"v1"}, endpointSliceShape},
+	// Nobody writes a Pod with what is read of it here: most of it is the kubelet's.
+	{"Pod", "", []string{"v1"}, func() *shape { return resource(&shape{form: opaque}) }},
 }
 
 func spec[M interface {
@@ -42,11 +47,27 @@ func spec[M interface {
 	comparable
 }]() *shape {
 	var m M
-	return protoShape(m.ProtoReflect().Descriptor())
+	return resource(protoShape(m.ProtoReflect().Descriptor()))
+}
+
+// endpointSliceShape is that of a kind without spec.
+func endpointSliceShape() *shape {
+	s := resource(nil)
+	delete(s.members, "spec")
+	for name, m := range goShape(reflect.TypeFor[discoveryv1.EndpointSlice]()).members {
+		if s.members[name] == nil {
+			s.members[name] = m
+		}
+	}
+	return s
 }
 
 // silent kinds say nothing about requests: they pass without a word.
-var silent = []string{"v1/ConfigMap", "v1/Namespace", "v1/ServiceAccount", "apps/v1/Deployment"}
+var silent = []string{
+	"v1/ConfigMap", "v1/Namespace", "v1/Node", "v1/ServiceAccount", "apps/v1/Deployment",
+	// A template of WorkloadEntries: those made of it count.
+	istioGroup + "/v1/WorkloadGroup", istioGroup + "/v1beta1/WorkloadGroup", istioGroup + "/v1alpha3/WorkloadGroup",
+}
 
 // refusedKinds are not translated and would change who may pass or where a request goes. A name of "*" is every kind of
 // the group.
@@ -54,7 +75,6 @@ var refusedKinds = []struct{ group, name, what string }{
 	{"security.istio.io", "*", mayPass},
 	{"extensions.istio.io", "*", mayPass},
 	{istioGroup, "EnvoyFilter", mayPass},
-	{istioGroup, "Sidecar", goes},
 	{"gateway.networking.k8s.io", "Gateway", goes},
 	{"gateway.networking.k8s.io", "HTTPRoute", goes},
 	{"gateway.networking.k8s.io", "GRPCRoute", goes},

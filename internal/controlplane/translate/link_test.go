@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/umbra-mesh/umbra/internal/controlplane/mesh"
 )
 
@@ -84,7 +86,7 @@ func TestUnresolvedReferencesAreServedAsTheyStand(t *testing.T) {
 		"{hosts: [a.b], gateways: [nowhere], http: [{route: [{destination: {host: gone, subset: s}}]}]}"), Options{})
 	d := config.VirtualServices[0].Rules[0].Route[0]
 	d.Place = mesh.Place{}
-	if want := (mesh.Destination{Host: "gone.default.svc.cluster.local", Subset: "s"}); d != want {
+	if want := (mesh.Destination{Host: "gone.default.svc.cluster.local", Subset: "s"}); !cmp.Equal(d, want) {
 		t.Errorf("destination %+v, want %+v", d, want)
 	}
 }
@@ -154,9 +156,9 @@ func TestSubsetsOfSeveralRulesAreMergedAndTheFirstOfANameWins(t *testing.T) {
 	wantProblems(t, problems,
 		"10 warning spec.subsets[0].name: subset v1 is defined by DestinationRule default/a too: that one is used",
 		"20 warning spec.host: applies to no service: none has the host *.example.com, "+
-			"or rules of another namespace come first",
+			"or other rules for it come first",
 		"25 warning spec.host: applies to no service: none has the host api.example.com, "+
-			"or rules of another namespace come first")
+			"or other rules for it come first")
 }
 
 func TestRulesOfTheProxysNamespaceComeBeforeTheServices(t *testing.T) {
@@ -204,18 +206,20 @@ func TestServicesAndSubsetsWithoutEndpointsAreWarnedOf(t *testing.T) {
 		named("VirtualService", "v", "{hosts: [v.x], http: [{route: [{destination: {host: a}}], mirror: {host: b}}]}")+
 		k8sService("unasked", "{ports: [{port: 80}], selector: {x: y}}"), Options{})
 	wantProblems(t, problems,
-		"4 warning spec: has no endpoints: no WorkloadEntry of namespace default has the labels app=a,x=y; requests get 503",
+		"4 warning spec: has no endpoints: no WorkloadEntry and no running Pod of namespace default "+
+			"has the labels app=a,x=y; requests get 503",
 		"9 warning spec: has no endpoints: it has no selector; requests get 503",
 		"14 warning spec: has no endpoints; requests get 503",
 		"25 warning spec.subsets[0].labels: no endpoint has the labels version=v2; requests get 503",
 		"29 note metadata.name: no Service and no ServiceEntry of namespace default selects it",
 		"35 note spec.http[0].mirror: all methods are mirrored, writes (POST, PUT, PATCH, DELETE) too",
-		"40 note spec: has no endpoints: no WorkloadEntry of namespace default has the labels x=y; requests get 503")
+		"40 note spec: has no endpoints: no WorkloadEntry and no running Pod of namespace default "+
+			"has the labels x=y; requests get 503")
 }
 
 func TestARefusedResourceIsNotServedAndNotMissedEither(t *testing.T) {
 	config, endpoints, problems := translateYAML(t,
-		named("ServiceEntry", "api", strings.Replace(api, "{hosts", "{exportTo: [.], hosts", 1))+
+		named("ServiceEntry", "api", strings.Replace(api, "{hosts", "{exportTo: [a_b], hosts", 1))+
 			named("VirtualService", "v", `{hosts: [a.b], gateways: [g], http: [
   {route: [{destination: {host: api.example.com, subset: s, port: {number: 1}}}]}]}`)+
 			named("Gateway", "g", "{servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: [short]}]}"), Options{})
@@ -223,7 +227,7 @@ func TestARefusedResourceIsNotServedAndNotMissedEither(t *testing.T) {
 		t.Errorf("config %+v, endpoints %v", config, endpoints)
 	}
 	wantProblems(t, problems,
-		"4 error spec.exportTo: exportTo is not implemented, and it decides where a request goes",
+		"4 error spec.exportTo[0]: only .,*, or a valid DNS 1123 label is allowed as exportTo entry",
 		"16 error spec.servers[0].hosts[0]: short names (non FQDN) are not allowed")
 }
 

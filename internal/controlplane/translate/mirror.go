@@ -3,32 +3,73 @@
 package translate
 
 import (
+	"google.golang.org/protobuf/types/known/wrapperspb"
 	networking "istio.io/api/networking/v1alpha3"
 
 	"github.com/umbra-mesh/umbra/internal/controlplane/mesh"
 )
 
-// mirrors reads mirror, with its three ways to give a share, and mirrors.
-func (v *virtualService) mirrors(path string, h *networking.HTTPRoute, rule *mesh.Rule, opts Options) {
-	v.shares(path, h)
-	if h.GetMirror() != nil && len(h.GetMirrors()) > 0 {
-		v.error(path+".mirrors", "move the mirror into mirrors", "HTTP route cannot contain both mirror and mirrors")
+// copies is what a rule says of mirrors: one target with three ways to give its share, and a list. A delegate inherits
+// each of the four by itself.
+type copies struct {
+	target     *mesh.Destination // of mirror
+	percent    *wrapperspb.UInt32Value
+	percentage *networking.Percent
+	listed     bool          // mirrors is given
+	list       []mesh.Mirror // of mirrors, without those of share 0
+}
+
+// over is c with what it does not say taken from the root. A target that is inherited stands where the delegate's rule
+// does.
+func (c copies) over(root copies, at mesh.Place) copies {
+	if c.target == nil && root.target != nil {
+		target := *root.target
+		target.Place = at
+		c.target = &target
 	}
-	if d := h.GetMirror(); d != nil {
-		m := mesh.Mirror{Destination: v.destination(path+".mirror", d, true, opts)}
+	if c.percent == nil {
+		c.percent = root.percent
+	}
+	if c.percentage == nil {
+		c.percentage = root.percentage
+	}
+	if !c.listed && root.listed {
+		c.listed, c.list = true, nil
+		for _, m := range root.list {
+			m.Destination.Place = at
+			c.list = append(c.list, m)
+		}
+	}
+	return c
+}
+
+// mirrors are the policies: mirror first, then mirrors.
+func (c copies) mirrors() []mesh.Mirror {
+	var out []mesh.Mirror
+	if c.target != nil {
+		m := mesh.Mirror{Destination: *c.target, Numerator: 100, Denominator: mesh.Hundred}
 		on := true
 		switch {
-		case h.GetMirrorPercentage() != nil:
-			on = setShare(&m, h.GetMirrorPercentage().GetValue())
-		case h.GetMirrorPercent() != nil:
-			m.Numerator, m.Denominator = h.GetMirrorPercent().GetValue(), mesh.Hundred
+		case c.percentage != nil:
+			on = setShare(&m, c.percentage.GetValue())
+		case c.percent != nil:
+			m.Numerator = c.percent.GetValue()
 			on = m.Numerator > 0
-		default:
-			m.Numerator, m.Denominator = 100, mesh.Hundred
 		}
 		if on {
-			rule.Mirrors = append(rule.Mirrors, m)
+			out = append(out, m)
 		}
+	}
+	return append(out, c.list...)
+}
+
+// copies reads mirror, its share, and mirrors.
+func (v *virtualService) copies(path string, h *networking.HTTPRoute, opts Options) copies {
+	v.shares(path, h)
+	c := copies{percent: h.GetMirrorPercent(), percentage: h.GetMirrorPercentage(), listed: len(h.GetMirrors()) > 0}
+	if d := h.GetMirror(); d != nil {
+		target := v.destination(path+".mirror", d, true, opts)
+		c.target = &target
 	}
 	for i, policy := range h.GetMirrors() {
 		at := index(path+".mirrors", i)
@@ -46,9 +87,10 @@ func (v *virtualService) mirrors(path string, h *networking.HTTPRoute, rule *mes
 			on = setShare(&m, p.GetValue())
 		}
 		if on {
-			rule.Mirrors = append(rule.Mirrors, m)
+			c.list = append(c.list, m)
 		}
 	}
+	return c
 }
 
 // setShare writes a percentage as millionths, cut off and not rounded, as Istio does: 0.57 is 5699 and 0.00001 is a
@@ -83,8 +125,10 @@ func (v *virtualService) share(path, name string, percent float64) {
 	}
 }
 
+// needsMirror warns of a share without a mirror. A delegate, or what it inherits from, may leave the mirror to the
+// other.
 func (v *virtualService) needsMirror(path string, h *networking.HTTPRoute) {
-	if h.GetMirror() == nil {
+	if h.GetMirror() == nil && !v.delegate && h.GetDelegate() == nil {
 		v.warn(path, "add mirror, or use the percentage of each of mirrors", "has no effect: the rule has no mirror")
 	}
 }

@@ -3,12 +3,10 @@
 package translate
 
 import (
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 
-	networking "istio.io/api/networking/v1alpha3"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/umbra-mesh/umbra/internal/controlplane/mesh"
@@ -21,10 +19,17 @@ type service struct {
 	namespace  string
 	kubernetes bool
 	external   bool
+	headless   bool
+	unready    bool   // Kubernetes: endpoints count as ready that are not
+	alias      string // Kubernetes: the name it stands for; "" if it is no ExternalName
+	exports    exports
+	resolution mesh.Resolution
+	addresses  []string // virtual
 	ports      []servicePort
-	selector   map[string]string // picks WorkloadEntries of the namespace; empty: none
+	selector   map[string]string // picks WorkloadEntries and Pods of the namespace
+	selects    bool              // it has a selector; an empty one of a ServiceEntry picks everything
 	inline     []mesh.Endpoint   // of a ServiceEntry
-	remote     bool              // its addresses are elsewhere (an allowed ExternalName): none is no surprise
+	hostless   bool              // a ServiceEntry of DNS without endpoints: each host is its own
 }
 
 // serviceHost is a name of a service, and the field that gives it.
@@ -38,17 +43,32 @@ type servicePort struct {
 	targetName string
 }
 
-func (t *translation) kubernetesService(p *report, spec *corev1.ServiceSpec) {
+// exportAnnotation is exportTo for a Kubernetes Service.
+const exportAnnotation = "networking.istio.io/exportTo"
+
+func readKubernetesService(p *report, spec *corev1.ServiceSpec, opts Options) *service {
 	r := p.resource
 	s := &service{
-		report: p, namespace: r.Namespace, kubernetes: true, selector: spec.Selector,
-		hosts:  []serviceHost{{t.opts.serviceHost(r.Name, r.Namespace), "metadata.name"}},
-		remote: spec.Type == corev1.ServiceTypeExternalName,
+		report: p, namespace: r.Namespace, kubernetes: true, selector: spec.Selector, selects: len(spec.Selector) > 0,
+		hosts:    []serviceHost{{strings.ToLower(opts.serviceHost(r.Name, r.Namespace)), "metadata.name"}},
+		headless: spec.ClusterIP == corev1.ClusterIPNone, unready: spec.PublishNotReadyAddresses,
 	}
-	t.services = append(t.services, s)
-	if to, ok := r.Annotations["networking.istio.io/exportTo"]; ok && strings.TrimSpace(to) != "*" {
-		p.unsupported(p.at("metadata.annotations[networking.istio.io/exportTo]"),
-			"exportTo is not implemented, and it decides "+goes)
+	var to []string
+	for name := range strings.SplitSeq(r.Annotations[exportAnnotation], ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			to = append(to, name)
+		}
+	}
+	s.exports = p.exportTo("metadata.annotations["+exportAnnotation+"]", to, true)
+	for _, ip := range append([]string{spec.ClusterIP}, spec.ClusterIPs...) {
+		if a, err := netip.ParseAddr(ip); err == nil && !slices.Contains(s.addresses, a.String()) {
+			s.addresses = append(s.addresses, a.String())
+		}
+	}
+	if spec.Type == corev1.ServiceTypeExternalName {
+		s.externalName(spec.ExternalName)
+	} else if spec.ExternalName != "" {
+		p.warn("spec.externalName", "write type: ExternalName, or remove it", "has no effect: the type is not ExternalName")
 	}
 	for i, port := range spec.Ports {
 		at := index("spec.ports", i)
@@ -65,12 +85,27 @@ func (t *translation) kubernetesService(p *report, spec *corev1.ServiceSpec) {
 			p.error(at+".targetPort", "write a number from 1 to 65535",
 				"port number %d must be in the range 1..65535", port.TargetPort.IntVal)
 		}
-		if out.target == 0 && out.targetName == "" {
-			out.target = uint32(port.Port)
+		if s.alias != "" || out.target == 0 && out.targetName == "" {
+			out.target, out.targetName = uint32(port.Port), ""
 		}
 		out.Port = mesh.Port{Number: uint32(port.Port), Name: port.Name}
 		out.Protocol = serviceProtocol(string(port.Protocol), app, port.Name, out.Number)
 		s.addPort(out, "service port %d already defined", "service port name %q already defined")
+	}
+	return s
+}
+
+// externalName makes s a name for something else. Selectors and cluster IPs do not count then.
+func (s *service) externalName(name string) {
+	s.selector, s.selects, s.addresses, s.headless = nil, false, nil, false
+	s.resolution = mesh.DNS
+	s.alias = strings.ToLower(strings.TrimSuffix(name, "."))
+	switch problem := validHost(name); {
+	case name == "":
+		s.error("spec.externalName", "write a name", "external name is required")
+	case isIP(name):
+	case strings.HasPrefix(name, "*") || problem != "":
+		s.error("spec.externalName", "write a host name", "external name %q is not a valid host name", name)
 	}
 }
 
@@ -95,139 +130,10 @@ func (s *service) addPort(port servicePort, takenNumber, takenName string) {
 	s.ports = append(s.ports, port)
 }
 
-func (t *translation) serviceEntry(p *report, spec *networking.ServiceEntry) {
-	r := p.resource
-	s := &service{
-		report: p, namespace: r.Namespace, external: spec.GetLocation() == networking.ServiceEntry_MESH_EXTERNAL,
-		selector: spec.GetWorkloadSelector().GetLabels(),
+func (s *service) meshPorts() []mesh.Port {
+	var ports []mesh.Port
+	for _, p := range s.ports {
+		ports = append(ports, p.Port)
 	}
-	t.services = append(t.services, s)
-	s.entryHosts(spec.GetHosts())
-	for i, port := range spec.GetPorts() {
-		s.entryPort(index("spec.ports", i), port)
-	}
-	switch spec.GetResolution() {
-	case networking.ServiceEntry_STATIC:
-	case networking.ServiceEntry_NONE:
-		if len(spec.GetEndpoints()) > 0 {
-			p.error("spec.resolution", "write STATIC", "no endpoints should be provided for resolution type none")
-			break
-		}
-		fallthrough
-	default:
-		p.unsupported(p.at("spec.resolution"),
-			"resolution "+spec.GetResolution().String()+" is not implemented, and it decides "+goes)
-	}
-	if spec.GetWorkloadSelector() != nil && len(spec.GetEndpoints()) > 0 {
-		p.error("spec.workloadSelector", "keep one of them",
-			"only one of WorkloadSelector or Endpoints is allowed in Service Entry")
-	}
-	for i, e := range spec.GetEndpoints() {
-		if endpoint, ok := s.inlineEndpoint(index("spec.endpoints", i), e); ok {
-			s.inline = append(s.inline, endpoint)
-		}
-	}
-}
-
-func (s *service) entryHosts(hosts []string) {
-	if len(hosts) == 0 {
-		s.error("spec.hosts", "add a host", "service entry must have at least one host")
-	}
-	for i, host := range hosts {
-		at := index("spec.hosts", i)
-		switch problem := validHost(host); {
-		case host == "*":
-			s.error(at, "name the host", "invalid host %s", host)
-			continue
-		case problem != "":
-			s.error(at, "write a host name", "%s", problem)
-			continue
-		case !strings.ContainsAny(host, ".:"):
-			s.warn(at, "give it a name with a dot", "no destination can name it: short names mean Kubernetes services")
-		}
-		host = strings.ToLower(host)
-		if !slices.ContainsFunc(s.hosts, func(h serviceHost) bool { return h.name == host }) {
-			s.hosts = append(s.hosts, serviceHost{host, at})
-		}
-	}
-}
-
-func (s *service) entryPort(at string, port *networking.ServicePort) {
-	if !validPort(int64(port.GetNumber())) {
-		s.error(at+".number", "write a number from 1 to 65535", "port number %d must be in the range 1..65535",
-			port.GetNumber())
-		return
-	}
-	if !validLabel(port.GetName()) {
-		s.error(at+".name", "use lower case letters, digits and '-'", "invalid port name: %s", port.GetName())
-	}
-	target := port.GetTargetPort()
-	if target > 65535 {
-		s.error(at+".targetPort", "write a number from 1 to 65535", "port number %d must be in the range 1..65535", target)
-	}
-	if target == 0 {
-		target = port.GetNumber()
-	}
-	protocol := strings.ToUpper(port.GetProtocol())
-	if protocol == "" {
-		protocol = serviceProtocol("", "", port.GetName(), port.GetNumber())
-	} else if !slices.Contains(protocols, protocol) {
-		s.error(at+".protocol", "write HTTP", "unsupported protocol: %s", port.GetProtocol())
-	}
-	s.addPort(servicePort{
-		Port: mesh.Port{Number: port.GetNumber(), Name: port.GetName(), Protocol: protocol}, path: at, target: target,
-	}, "service entry port %d already defined", "service entry port name %q already defined")
-}
-
-func (s *service) inlineEndpoint(at string, e *networking.WorkloadEntry) (mesh.Endpoint, bool) {
-	address, ok := s.address(at+".address", e.GetAddress())
-	out := mesh.Endpoint{
-		Origin: s.resource.Ref(), Address: address, Ports: map[uint32]uint32{}, Labels: maps.Clone(e.GetLabels()),
-		Weight: e.GetWeight(),
-	}
-	for _, name := range slices.Sorted(maps.Keys(e.GetPorts())) {
-		if !slices.ContainsFunc(s.ports, func(p servicePort) bool { return p.Name == name }) {
-			s.error(at+".ports["+name+"]", "name it as in spec.ports", "endpoint port %v is not defined by the service entry",
-				e.GetPorts()[name])
-		}
-	}
-	s.workloadPorts(at+".ports", e.GetPorts())
-	for _, port := range s.ports {
-		out.Ports[port.Number] = port.target
-		if n := e.GetPorts()[port.Name]; n != 0 {
-			out.Ports[port.Number] = n
-		}
-	}
-	return out, ok
-}
-
-// workloadPorts checks the port numbers of an endpoint.
-func (p *report) workloadPorts(path string, ports map[string]uint32) {
-	for _, name := range slices.Sorted(maps.Keys(ports)) {
-		if !validLabel(name) {
-			p.error(path+"["+name+"]", "use lower case letters, digits and '-'", "invalid port name: %s", name)
-		}
-		if !validPort(int64(ports[name])) {
-			p.error(path+"["+name+"]", "write a number from 1 to 65535", "port number %d must be in the range 1..65535",
-				ports[name])
-		}
-	}
-}
-
-// address checks an endpoint's address and gives it in its usual form.
-func (p *report) address(path, address string) (string, bool) {
-	ip, err := netip.ParseAddr(address)
-	switch {
-	case err == nil && ip.Zone() == "":
-		return ip.Unmap().String(), true
-	case address == "":
-		p.error(path, "write an IP address", "address is required")
-	case strings.HasPrefix(address, "unix://"):
-		p.unsupported(p.at(path), "unix sockets are not implemented, and the address decides "+goes)
-	case err != nil && validHost(address) == "" && address != "*":
-		p.unsupported(p.at(path), "names are not resolved, and the address decides "+goes)
-	default:
-		p.error(path, "write an IP address", "%s is not a valid IP", address)
-	}
-	return "", false
+	return ports
 }

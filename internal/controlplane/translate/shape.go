@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/umbra-mesh/umbra/internal/controlplane/source"
 )
 
 // form is what a value of a schema looks like in YAML.
@@ -98,7 +100,7 @@ func (s *shape) want() string {
 }
 
 // fix is what to write in place of a node that s does not accept.
-func (s *shape) fix(n *yaml.Node) string {
+func (s *shape) fix(n *source.Node) string {
 	fix := "write " + s.want()
 	if n.Kind != yaml.ScalarNode {
 		return fix
@@ -131,7 +133,7 @@ func (s *shape) fix(n *yaml.Node) string {
 }
 
 // accepts tells whether a node that is not null has the form of s, without looking at what it contains.
-func (s *shape) accepts(n *yaml.Node) bool {
+func (s *shape) accepts(n *source.Node) bool {
 	switch s.form {
 	case opaque:
 		return true
@@ -165,7 +167,7 @@ func (s *shape) accepts(n *yaml.Node) bool {
 	}
 }
 
-func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }
+func isNull(n *source.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }
 
 // resource is the shape of a whole object with the given spec.
 func resource(spec *shape) *shape {
@@ -183,7 +185,7 @@ func resource(spec *shape) *shape {
 var shapes = sync.OnceValue(func() map[string]*shape {
 	m := map[string]*shape{}
 	for _, k := range accepted {
-		m[k.name] = resource(k.spec())
+		m[k.name] = k.shape()
 	}
 	return m
 })

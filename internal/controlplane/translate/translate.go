@@ -6,13 +6,10 @@
 package translate
 
 import (
-	"encoding/json"
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
-
-	networking "istio.io/api/networking/v1alpha3"
-	corev1 "k8s.io/api/core/v1"
 
 	"github.com/umbra-mesh/umbra/internal/controlplane/mesh"
 	"github.com/umbra-mesh/umbra/internal/controlplane/source"
@@ -27,6 +24,8 @@ type Options struct {
 	// AllowUnsupported lists kinds (in any case) of which what is not implemented is a warning, not an error. It is left
 	// out then, never widened: a match with a condition that cannot be decided matches nothing.
 	AllowUnsupported []string
+	// RootNamespace is where DestinationRules and Sidecars for all namespaces are. Empty means "istio-system".
+	RootNamespace string
 	// ClusterDomain ends the names of Kubernetes services. Empty means "cluster.local".
 	ClusterDomain string
 }
@@ -39,81 +38,135 @@ func (o Options) allows(kind string) bool {
 // and by line within each. A resource with a problem of severity Error is not part of the mesh; references that do not
 // resolve (Unresolved) are part of it as they stand. The values returned share nothing with the resources that changes.
 func Translate(resources []*source.Resource, opts Options) (mesh.Config, mesh.Endpoints, []mesh.Problem) {
+	return New(opts).Translate(resources)
+}
+
+// Translator translates again and again what changes little: it keeps what it read of each resource, told by pointer,
+// for as long as the resource is given to each call. Its methods are not to be called at the same time.
+type Translator struct {
+	opts  Options
+	read  map[*source.Resource]*entry
+	order []*entry // oldest first
+	turn  uint64   // counts calls
+	last  kept
+}
+
+// entry is a reading and the last turn that had its resource.
+type entry struct {
+	*reading
+	seen uint64
+}
+
+// New is a Translator that has read nothing yet.
+func New(opts Options) *Translator {
 	if opts.ClusterDomain == "" {
 		opts.ClusterDomain = "cluster.local"
 	}
 	if opts.Namespace == "" {
 		opts.Namespace = "default"
 	}
-	t := &translation{opts: opts}
-	var reports []*report
-	for _, r := range resources {
-		p := newReport(r, opts)
-		reports = append(reports, p)
-		k, problem := classify(r, opts)
+	if opts.RootNamespace == "" {
+		opts.RootNamespace = "istio-system"
+	}
+	return &Translator{opts: opts, read: map[*source.Resource]*entry{}}
+}
+
+// Translate is what function Translate is. Values that are as they were in the last call are the same pointers. None of
+// what is returned may be written to.
+func (t *Translator) Translate(resources []*source.Resource) (mesh.Config, mesh.Endpoints, []mesh.Problem) {
+	t.turn++
+	readings := make([]*reading, len(resources))
+	var fresh []*entry
+	for i, r := range resources {
+		e := t.read[r]
+		if e == nil {
+			e = &entry{reading: read(r, t.opts)}
+			t.read[r] = e
+			fresh = append(fresh, e)
+		}
+		e.seen, readings[i] = t.turn, e.reading
+	}
+	t.sort(fresh)
+	l := newLink(t.opts, readings, t.order, t.last)
+	config, endpoints := l.link()
+	t.last = l.kept
+	return config, endpoints, l.problems(readings)
+}
+
+// sort puts fresh entries where they belong, and forgets those of resources that are gone.
+func (t *Translator) sort(fresh []*entry) {
+	t.order = slices.DeleteFunc(t.order, func(e *entry) bool {
+		if e.seen != t.turn {
+			delete(t.read, e.resource)
+		}
+		return e.seen != t.turn
+	})
+	age := func(a, b *entry) int { return older(a.resource, b.resource) }
+	if len(fresh) > len(t.order)/64 {
+		t.order = append(t.order, fresh...)
+		slices.SortStableFunc(t.order, age)
+		return
+	}
+	for _, e := range fresh {
+		at, _ := slices.BinarySearchFunc(t.order, e, age)
+		t.order = slices.Insert(t.order, at, e)
+	}
+}
+
+// older orders resources by creation time, then name, then namespace.
+func older(a, b *source.Resource) int {
+	return cmp.Or(a.Created.Compare(b.Created), strings.Compare(a.Name, b.Name), strings.Compare(a.Namespace, b.Namespace))
+}
+
+// reading is one resource, read. It is immutable.
+type reading struct {
+	*report
+	// what is a *gateway, *virtualService, *destinationRule, *service, *workload, *endpointSlice or *sidecar; nil if there
+	// is nothing to link.
+	what any
+}
+
+// read decodes a resource and checks it by itself.
+func read(r *source.Resource, opts Options) *reading {
+	k, problem := classify(r, opts)
+	if k == nil {
+		p := newReport(r, nil, opts)
 		if problem != nil {
 			p.problems = append(p.problems, *problem)
 		}
-		if k == nil {
-			continue
-		}
-		w := &walker{report: p, kind: k.name}
-		w.walk(spot{node: r.Node, place: mesh.Place{Line: r.Line}}, shapes()[k.name], false)
-		p.names()
-		t.read(p, k.name)
+		return &reading{report: p}
 	}
-	config, endpoints := t.link()
-	var problems []mesh.Problem
-	for _, p := range reports {
-		slices.SortStableFunc(p.problems, func(a, b mesh.Problem) int { return a.Line - b.Line })
-		problems = append(problems, p.problems...)
-	}
-	return config, endpoints, problems
+	s := shapes()[k.name]
+	p := newReport(r, s, opts)
+	(&walker{report: p}).walk(k.name, r.Node, s)
+	p.names()
+	return &reading{report: p, what: readSpec(p, k.name, opts)}
 }
 
-// translation holds what was read of each resource, in input order, until all can be linked.
-type translation struct {
-	opts      Options
-	gateways  []*gateway
-	virtuals  []*virtualService
-	rules     []*destinationRule
-	services  []*service
-	workloads []*workload
-}
-
-// read decodes a resource and checks what a schema cannot say.
-func (t *translation) read(p *report, kind string) {
+// readSpec decodes a resource's spec and checks what a schema cannot say.
+func readSpec(p *report, kind string, opts Options) any {
 	switch kind {
 	case "Gateway":
-		decode(p, &networking.Gateway{}, t.gateway)
+		return decode(p, opts, readGateway)
 	case "VirtualService":
-		decode(p, &networking.VirtualService{}, t.virtualService)
+		return decode(p, opts, readVirtualService)
 	case "DestinationRule":
-		decode(p, &networking.DestinationRule{}, t.destinationRule)
+		return decode(p, opts, readDestinationRule)
 	case "ServiceEntry":
-		decode(p, &networking.ServiceEntry{}, t.serviceEntry)
+		return decode(p, opts, readServiceEntry)
 	case "WorkloadEntry":
-		decode(p, &networking.WorkloadEntry{}, t.workloadEntry)
+		return decode(p, opts, readWorkloadEntry)
 	case "Service":
-		decode(p, &corev1.ServiceSpec{}, t.kubernetesService)
+		return decode(p, opts, readKubernetesService)
+	case "Sidecar":
+		return decode(p, opts, readSidecar)
+	case "EndpointSlice":
+		return decodeWhole(p, opts, readEndpointSlice)
+	case "Pod":
+		return decodeWhole(p, opts, readPod)
+	default:
+		return nil
 	}
-}
-
-func decode[M any](p *report, spec *M, use func(*report, *M)) {
-	var object struct {
-		Spec json.RawMessage `json:"spec"`
-	}
-	err := json.Unmarshal(p.resource.JSON, &object)
-	if err == nil && len(object.Spec) > 0 && string(object.Spec) != "null" {
-		err = json.Unmarshal(object.Spec, spec)
-	}
-	if err != nil {
-		if !p.failed { // else the schema check has said it better
-			p.error("spec", "correct the value", "cannot be decoded: %v", err)
-		}
-		return
-	}
-	use(p, spec)
 }
 
 // names checks what the API server would refuse: names are parts of other names here too.

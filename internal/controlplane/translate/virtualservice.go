@@ -5,17 +5,21 @@ package translate
 import (
 	"slices"
 	"strings"
-	"time"
 
 	networking "istio.io/api/networking/v1alpha3"
 
 	"github.com/umbra-mesh/umbra/internal/controlplane/mesh"
 )
 
+// virtualService is one that was read. Without hosts it is a delegate: others take its rules into theirs.
 type virtualService struct {
 	*report
-	mesh *mesh.VirtualService
-	refs []reference
+	// mesh is what it is by itself, without the rules that delegate.
+	mesh     *mesh.VirtualService
+	delegate bool
+	rules    []*httpRule // all that are not left out
+	export   exports
+	refs     []reference
 }
 
 // reference is a destination that must be found among the services.
@@ -25,43 +29,72 @@ type reference struct {
 	mirror      bool
 }
 
-func (t *translation) virtualService(p *report, spec *networking.VirtualService) {
+func readVirtualService(p *report, spec *networking.VirtualService, opts Options) *virtualService {
 	r := p.resource
 	v := &virtualService{report: p, mesh: &mesh.VirtualService{
 		Origin: r.Ref(), Name: r.Name, Namespace: r.Namespace, HostsAt: p.at("spec.hosts"),
 		Gateways: []string{meshGateway},
-	}}
-	t.virtuals = append(t.virtuals, v)
+	}, delegate: len(spec.GetHosts()) == 0}
 	if len(spec.GetGateways()) > 0 {
-		v.mesh.Gateways = nil
+		v.mesh.Gateways = v.gatewayNames("spec.gateways", spec.GetGateways())
 	}
-	for i, name := range spec.GetGateways() {
-		at := index("spec.gateways", i)
-		full := gatewayName(name, r.Namespace)
-		namespace, rest, _ := strings.Cut(full, "/")
-		if full != meshGateway && (!validLabel(namespace) || !validSubdomain(rest)) {
-			p.error(at, "write name, namespace/name or mesh", "gateway name %q is not valid", name)
-		} else if strings.Contains(name, ".") && !strings.Contains(name, "/") {
-			p.warn(at, "", "using legacy gatewayName format %q; prefer the <namespace>/<name> format: %q", name, full)
-		}
-		v.mesh.Gateways = append(v.mesh.Gateways, full)
+	if v.delegate {
+		v.checkDelegate(spec)
 	}
-	t.hosts(v, spec.GetHosts())
+	v.hosts(spec.GetHosts(), opts)
+	v.export = p.exportTo("spec.exportTo", spec.GetExportTo(), false)
 	if len(spec.GetHttp()) == 0 && len(spec.GetTcp()) == 0 && len(spec.GetTls()) == 0 {
 		p.error("spec.http", "add a rule", "http, tcp or tls must be provided in virtual service")
 	}
 	for i, h := range spec.GetHttp() {
-		if rule, ok := v.rule(index("spec.http", i), h, t.opts); ok {
-			v.mesh.Rules = append(v.mesh.Rules, rule)
+		if rule := v.rule(index("spec.http", i), h, opts); rule != nil {
+			v.rules = append(v.rules, rule)
+			if rule.delegate == "" {
+				v.mesh.Rules = append(v.mesh.Rules, rule.Rule)
+			}
 		}
+	}
+	v.overlaps(spec.GetHttp())
+	return v
+}
+
+// root tells whether a rule of it delegates.
+func (v *virtualService) root() bool { return len(v.mesh.Rules) < len(v.rules) }
+
+// checkDelegate refuses what a virtual service without hosts cannot have.
+func (v *virtualService) checkDelegate(spec *networking.VirtualService) {
+	const fix = "remove it, or add hosts"
+	if len(spec.GetGateways()) > 0 {
+		v.error("spec.gateways", fix, "delegate virtual service must have no gateways specified")
+	}
+	if len(spec.GetTls()) > 0 {
+		v.error("spec.tls", fix, "delegate virtual service must have no tls route specified")
+	}
+	if len(spec.GetTcp()) > 0 {
+		v.error("spec.tcp", fix, "delegate virtual service must have no tcp route specified")
 	}
 }
 
-func (t *translation) hosts(v *virtualService, hosts []string) {
-	if len(hosts) == 0 {
-		v.unsupported(v.at("spec.hosts"),
-			"there is no host: this is for delegation, which is not implemented, and it decides "+goes)
+// gatewayNames checks and completes the names of gateways.
+func (v *virtualService) gatewayNames(path string, names []string) []string {
+	var all []string
+	for i, name := range names {
+		at := index(path, i)
+		full := gatewayName(name, v.resource.Namespace)
+		namespace, rest, _ := strings.Cut(full, "/")
+		switch {
+		case full == meshGateway:
+		case !validAnyLabel(namespace) || !validAnyLabel(rest):
+			v.error(at, "write name, namespace/name or mesh", "gateway name %q is not valid", name)
+		case strings.Contains(name, ".") && !strings.Contains(name, "/"):
+			v.warn(at, "", "using legacy gatewayName format %q; prefer the <namespace>/<name> format: %q", name, full)
+		}
+		all = append(all, full)
 	}
+	return all
+}
+
+func (v *virtualService) hosts(hosts []string, opts Options) {
 	valid := true
 	for i, host := range hosts {
 		path := index("spec.hosts", i)
@@ -73,76 +106,26 @@ func (t *translation) hosts(v *virtualService, hosts []string) {
 				"wildcard host * is not allowed for virtual services bound to the mesh gateway")
 			valid = false
 		}
-		v.mesh.Hosts = append(v.mesh.Hosts, t.opts.expand(host, v.mesh.Namespace))
 	}
-	for i, a := range v.mesh.Hosts {
-		for j, b := range v.mesh.Hosts[:i] {
-			if valid && (covers(a, b) || covers(b, a)) {
-				v.error(index("spec.hosts", i), "remove one of them", "duplicate hosts in virtual service: %s & %s",
-					hosts[j], hosts[i])
+	for i, host := range hosts {
+		full := opts.expand(host, v.mesh.Namespace)
+		if valid {
+			for _, other := range hosts[:i] {
+				a, b := strings.ToLower(host), strings.ToLower(other)
+				if covers(a, b) || covers(b, a) {
+					v.error(index("spec.hosts", i), "remove one of them", "duplicate hosts in virtual service: %s & %s",
+						other, host)
+				}
 			}
 		}
-	}
-}
-
-// rule reads one entry of spec.http. It is false if the entry is left out: what it does or when it holds is not
-// implemented.
-func (v *virtualService) rule(path string, h *networking.HTTPRoute, opts Options) (mesh.Rule, bool) {
-	rule := mesh.Rule{Place: v.at(path), Name: h.GetName(), Timeout: h.GetTimeout().AsDuration()}
-	elsewhere := h.GetRedirect() != nil || h.GetDirectResponse() != nil || h.GetDelegate() != nil
-	switch {
-	case h.GetRedirect() != nil && len(h.GetRoute()) > 0:
-		v.error(path+".redirect", "keep one of them", "HTTP route cannot contain both route and redirect")
-	case !elsewhere && len(h.GetRoute()) == 0:
-		v.error(path+".route", "add a destination", "HTTP route, redirect or direct_response is required")
-	}
-	serve := !elsewhere
-	for i, m := range h.GetMatch() {
-		at := index(path+".match", i)
-		match := v.match(at, m)
-		if !v.droppedBelow(at) {
-			rule.Matches = append(rule.Matches, match)
+		if slices.Contains(v.mesh.Hosts, full) {
+			if !v.failed {
+				v.warn(index("spec.hosts", i), "remove it", "is host %s once more", full)
+			}
+			continue
 		}
+		v.mesh.Hosts = append(v.mesh.Hosts, full)
 	}
-	if len(h.GetMatch()) > 0 && len(rule.Matches) == 0 {
-		serve = false
-	}
-	v.route(path, h.GetRoute(), &rule, opts)
-	v.mirrors(path, h, &rule, opts)
-	switch {
-	case h.GetTimeout() != nil && rule.Timeout < time.Millisecond:
-		v.error(path+".timeout", "leave it out if there is to be none", "duration must be greater than 1ms")
-	case rule.Timeout%time.Millisecond != 0:
-		v.error(path+".timeout", "round it", "only durations to ms precision are supported")
-	}
-	if len(rule.Mirrors) > 0 && takesWrites(rule.Matches) {
-		field := path + ".mirror"
-		if h.GetMirror() == nil {
-			field += "s"
-		}
-		v.note(field, "match on method GET if the target must not take writes",
-			"all methods are mirrored, writes (POST, PUT, PATCH, DELETE) too")
-	}
-	return rule, serve
-}
-
-// droppedBelow tells whether something below path was refused and allowed.
-func (p *report) droppedBelow(path string) bool {
-	for d := range p.dropped {
-		if strings.HasPrefix(d, path+".") {
-			return true
-		}
-	}
-	return false
-}
-
-// takesWrites tells whether a request that changes something can meet the matches.
-func takesWrites(matches []mesh.Match) bool {
-	reads := func(m mesh.Match) bool {
-		return m.Method != nil && m.Method.Kind == mesh.Exact &&
-			slices.Contains([]string{"GET", "HEAD", "OPTIONS", "TRACE"}, m.Method.Value)
-	}
-	return len(matches) == 0 || slices.ContainsFunc(matches, func(m mesh.Match) bool { return !reads(m) })
 }
 
 // destination reads a host, subset and port, and remembers that they must be found.
@@ -151,8 +134,7 @@ func (v *virtualService) destination(path string, d *networking.Destination, mir
 ) mesh.Destination {
 	out := mesh.Destination{Place: v.at(path), Subset: d.GetSubset(), Port: d.GetPort().GetNumber()}
 	out.Host = opts.expand(d.GetHost(), v.mesh.Namespace)
-	before := v.failed
-	v.failed = false
+	before := len(v.problems)
 	switch problem := validHost(d.GetHost()); {
 	case d.GetHost() == "":
 		v.error(path+".host", "name a service", "destination host is required")
@@ -161,37 +143,21 @@ func (v *virtualService) destination(path string, d *networking.Destination, mir
 	case problem != "":
 		v.error(path+".host", "name a service", "%s", problem)
 	}
-	if out.Subset != "" && !validLabel(out.Subset) {
-		v.error(path+".subset", "use lower case letters, digits and '-'", "subset name is invalid: %s", out.Subset)
+	if out.Subset != "" && !validAnyLabel(out.Subset) {
+		v.error(path+".subset", "use letters, digits and '-'", "subset name is invalid: %s", out.Subset)
 	}
-	if d.GetPort() != nil && !validPort(int64(out.Port)) {
-		v.error(path+".port.number", "write a number from 1 to 65535", "port number %d must be in the range 1..65535",
-			out.Port)
+	if d.GetPort() != nil {
+		v.port(path+".port.number", out.Port)
 	}
-	if !v.failed {
+	if len(v.problems) == before {
 		v.refs = append(v.refs, reference{path, out, mirror})
 	}
-	v.failed = v.failed || before
 	return out
 }
 
-func (v *virtualService) route(path string, route []*networking.HTTPRouteDestination, rule *mesh.Rule, opts Options) {
-	var total int64
-	for i, d := range route {
-		at := index(path+".route", i)
-		if d.GetDestination() == nil {
-			v.error(at+".destination", "name a service", "destination is required")
-			continue
-		}
-		out := v.destination(at+".destination", d.GetDestination(), false, opts)
-		out.Weight = d.GetWeight()
-		if out.Weight < 0 {
-			v.error(at+".weight", "write 0 or more", "weight %d < 0", out.Weight)
-		}
-		total += int64(out.Weight)
-		rule.Route = append(rule.Route, out)
-	}
-	if len(route) > 1 && total == 0 {
-		v.error(path+".route", "give the destinations weights", "total destination weight = 0")
+// port checks the number of a port that is given.
+func (v *virtualService) port(path string, number uint32) {
+	if !validPort(int64(number)) {
+		v.error(path, "write a number from 1 to 65535", "port number %d must be in the range 1..65535", number)
 	}
 }

@@ -5,91 +5,166 @@ package translate
 import (
 	"fmt"
 	"strings"
+	"sync"
 
 	"go.yaml.in/yaml/v3"
 
 	"github.com/umbra-mesh/umbra/internal/controlplane/mesh"
+	"github.com/umbra-mesh/umbra/internal/controlplane/source"
 )
 
 // walker compares a resource with its schema and with the lists of fields.
 type walker struct {
 	*report
-	kind string
+	visit func(path string) // of each value that is not null; nil: nothing
 }
 
-// spot is a value on the way: its path as the user wrote it, as documentation writes it, and as the lists write it.
-type spot struct {
-	node    *yaml.Node
-	place   mesh.Place // with the path as the user wrote it
-	path    string
-	pattern string
+// walk visits a whole resource of a kind.
+func (w *walker) walk(kind string, n *source.Node, s *shape) {
+	w.value(&spot{node: n, line: w.resource.Line}, s, classes()[kind])
 }
 
-func (s spot) key(name, written string, key, value *yaml.Node) spot {
-	dot := "."
-	if s.pattern == "" {
-		dot = ""
+// class is what the lists say of a value and of what is below it.
+type class struct {
+	listed bool  // the value is on a list: what is below it only needs its form
+	rule   *rule // of the list it is on; nil: implemented
+	keys   map[string]*class
+	item   *class
+	entry  *class
+}
+
+// formOnly is the class of everything below a value that is on a list.
+var formOnly = &class{listed: true}
+
+// classes are the lists of fields of each kind as trees.
+var classes = sync.OnceValue(func() map[string]*class {
+	all := map[string]*class{}
+	for _, k := range accepted {
+		root := &class{}
+		root.add("spec")
+		for pattern := range implemented[k.name] {
+			root.add(pattern).listed = true
+		}
+		for _, list := range []map[string]rule{rules[k.name], metadataRules} {
+			for pattern, r := range list {
+				*root.add(pattern) = class{listed: true, rule: &r}
+			}
+		}
+		all[k.name] = root
 	}
-	return spot{value, s.below(dot+written, key.Line), s.path + dot + name, s.pattern + dot + name}
+	return all
+})
+
+// add is the class of a pattern.
+func (c *class) add(pattern string) *class {
+	for pattern != "" {
+		next := &c.item
+		switch {
+		case strings.HasPrefix(pattern, "[]"):
+			pattern = pattern[2:]
+		case strings.HasPrefix(pattern, "{}"):
+			next, pattern = &c.entry, pattern[2:]
+		default:
+			name := strings.TrimPrefix(pattern, ".")
+			end := strings.IndexAny(name, ".[{")
+			if end < 0 {
+				end = len(name)
+			}
+			name, pattern = name[:end], name[end:]
+			if c.keys == nil {
+				c.keys = map[string]*class{}
+			}
+			if c.keys[name] == nil {
+				c.keys[name] = &class{}
+			}
+			c = c.keys[name]
+			continue
+		}
+		if *next == nil {
+			*next = &class{}
+		}
+		c = *next
+	}
+	return c
 }
 
-func (s spot) item(i int, value *yaml.Node) spot {
-	at := fmt.Sprintf("[%d]", i)
-	return spot{value, s.below(at, value.Line), s.path + at, s.pattern + "[]"}
+// below is the class of a part: formOnly below what is on a list, nil for what is not on one.
+func (c *class) below(part *class) *class {
+	if c == formOnly {
+		return formOnly
+	}
+	return part
 }
 
-func (s spot) entry(key, value *yaml.Node) spot {
-	at := "[" + key.Value + "]"
-	return spot{value, s.below(at, key.Line), s.path + at, s.pattern + "{}"}
-}
-
-func (s spot) below(written string, line int) mesh.Place {
-	return mesh.Place{Field: s.place.Field + written, Line: line}
-}
-
-// walk visits a value. classified is set below a field that was found on a list: only its form is still checked.
-func (w *walker) walk(at spot, s *shape, classified bool) {
+// value visits a value.
+func (w *walker) value(at *spot, s *shape, c *class) {
 	if isNull(at.node) {
 		return
 	}
-	w.places[at.path] = at.place
+	if w.visit != nil {
+		w.visit(at.path())
+	}
 	if !s.accepts(at.node) {
-		w.add(mesh.Error, at.place, "is not "+s.want(), s.fix(at.node))
+		w.add(mesh.Error, at.place(), "is not "+s.want(), s.fix(at.node))
 		return
 	}
-	if !classified && at.pattern != "" {
-		classified = w.classify(at, s)
+	switch {
+	case c == nil: // The schema is newer than the lists.
+		w.unsupported(at.place(), "is not implemented")
+		c = formOnly
+	case c.listed:
+		if c.rule != nil {
+			w.apply(*c.rule, at, s)
+		}
+		c = formOnly
 	}
 	switch s.form {
 	case message:
-		w.message(at, s, classified)
+		w.message(at, s, c)
 	case list:
-		for i, c := range at.node.Content {
-			w.element(at.item(i, c), s.elem, classified)
+		part := c.below(c.item)
+		for i, n := range at.node.Content {
+			w.element(at.item(i, n), s.elem, part)
 		}
 	case dict:
+		part := c.below(c.entry)
 		for i := 0; i+1 < len(at.node.Content); i += 2 {
-			w.element(at.entry(at.node.Content[i], at.node.Content[i+1]), s.elem, classified)
+			w.element(at.entry(at.node.Content[i], at.node.Content[i+1]), s.elem, part)
 		}
 	}
 }
 
 // element visits a value of a list or mapping, where null is no way to leave it out.
-func (w *walker) element(at spot, s *shape, classified bool) {
+func (w *walker) element(at *spot, s *shape, c *class) {
 	if isNull(at.node) && s.form != opaque {
-		w.add(mesh.Error, at.place, "cannot be null", "remove it")
+		w.add(mesh.Error, at.place(), "cannot be null", "remove it")
 		return
 	}
-	w.walk(at, s, classified)
+	w.value(at, s, c)
 }
 
-func (w *walker) message(at spot, s *shape, classified bool) {
-	set := map[string]string{} // by canonical name or oneof: the spelling that set it
+// setBy is a field or a oneof of a message, and the spelling that set it.
+type setBy struct {
+	oneof          bool
+	name, spelling string
+}
+
+func (w *walker) message(at *spot, s *shape, c *class) {
+	var known [8]setBy
+	set := known[:0]
+	taken := func(oneof bool, name string) string {
+		for _, x := range set {
+			if x.oneof == oneof && x.name == name {
+				return x.spelling
+			}
+		}
+		return ""
+	}
 	for i := 0; i+1 < len(at.node.Content); i += 2 {
 		k, v := at.node.Content[i], at.node.Content[i+1]
 		m := s.members[k.Value]
 		if m == nil {
-			w.add(mesh.Error, at.key(k.Value, k.Value, k, v).place, fmt.Sprintf("unknown field %q", k.Value),
+			w.add(mesh.Error, at.key(k.Value, k.Value, k, v).place(), fmt.Sprintf("unknown field %q", k.Value),
 				suggestField(k.Value, s.names()))
 			continue
 		}
@@ -97,19 +172,19 @@ func (w *walker) message(at spot, s *shape, classified bool) {
 		if isNull(v) {
 			continue
 		}
-		if first, ok := set[m.name]; ok {
-			w.add(mesh.Error, next.place, fmt.Sprintf("is set twice: as %s and as %s", first, k.Value), "keep one")
+		if first := taken(false, m.name); first != "" {
+			w.add(mesh.Error, next.place(), fmt.Sprintf("is set twice: as %s and as %s", first, k.Value), "keep one")
 			continue
 		}
-		set[m.name] = k.Value
+		set = append(set, setBy{false, m.name, k.Value})
 		if m.oneof != "" {
-			if first, ok := set["oneof "+m.oneof]; ok {
-				w.add(mesh.Error, next.place, fmt.Sprintf("excludes %s beside it", first), "keep one")
+			if first := taken(true, m.oneof); first != "" {
+				w.add(mesh.Error, next.place(), fmt.Sprintf("excludes %s beside it", first), "keep one")
 				continue
 			}
-			set["oneof "+m.oneof] = k.Value
+			set = append(set, setBy{true, m.oneof, k.Value})
 		}
-		w.walk(next, m.shape, classified)
+		w.value(next, m.shape, c.below(c.keys[m.name]))
 	}
 }
 
@@ -120,51 +195,11 @@ func suggestField(name string, known []string) string {
 	return "remove it, or move it to where it belongs; known here: " + strings.Join(known, ", ")
 }
 
-// classify finds a value on the lists and says what they say. It is false if only deeper values can be on a list.
-func (w *walker) classify(at spot, s *shape) bool {
-	if _, ok := implemented[w.kind][at.pattern]; ok {
-		return true
-	}
-	r, ok := rules[w.kind][at.pattern]
-	if !ok {
-		r, ok = metadataRules[at.pattern]
-	}
-	switch {
-	case ok:
-		w.apply(r, at, s)
-		return true
-	case above(w.kind, at.pattern):
-		return false
-	default:
-		// The schema is newer than the lists.
-		w.unsupported(at.place, "is not implemented")
-		return true
-	}
-}
-
-// above tells whether a listed pattern is below this one.
-func above(kind, pattern string) bool {
-	below := func(p string) bool {
-		return strings.HasPrefix(p, pattern) && len(p) > len(pattern) && strings.IndexByte(".[{", p[len(pattern)]) >= 0
-	}
-	for p := range implemented[kind] {
-		if below(p) {
-			return true
-		}
-	}
-	for p := range rules[kind] {
-		if below(p) {
-			return true
-		}
-	}
-	return pattern == "spec"
-}
-
-func (w *walker) apply(r rule, at spot, s *shape) {
+func (w *walker) apply(r rule, at *spot, s *shape) {
 	if r.verdict == inert || unset(at.node, s) || r.same != nil && r.same(at.node) {
 		return
 	}
-	name := strings.TrimPrefix(at.pattern, "spec.")
+	name := strings.TrimPrefix(at.pattern(), "spec.")
 	name = name[strings.LastIndexAny(name, "]}")+1:]
 	name = strings.TrimPrefix(name, ".")
 	if r.same != nil && at.node.Kind == yaml.ScalarNode {
@@ -173,17 +208,17 @@ func (w *walker) apply(r rule, at spot, s *shape) {
 	deepest := narrow(at, s)
 	switch r.verdict {
 	case noted:
-		w.add(mesh.Note, deepest.place, r.says, "")
+		w.add(mesh.Note, deepest.place(), r.says, "")
 	case warned:
-		w.add(mesh.Warning, deepest.place, fmt.Sprintf("%s is not implemented: %s", name, r.says), "")
+		w.add(mesh.Warning, deepest.place(), fmt.Sprintf("%s is not implemented: %s", name, r.says), "")
 	case refused:
-		w.dropped[at.path] = true
-		w.unsupported(deepest.place, fmt.Sprintf("%s is not implemented, and it decides %s", name, r.says))
+		w.drop(at.path())
+		w.unsupported(deepest.place(), fmt.Sprintf("%s is not implemented, and it decides %s", name, r.says))
 	}
 }
 
 // unset tells whether a value is its type's zero, which protobuf and the API server do not tell from none.
-func unset(n *yaml.Node, s *shape) bool {
+func unset(n *source.Node, s *shape) bool {
 	switch s.form {
 	case list, dict:
 		return len(n.Content) == 0
@@ -200,7 +235,7 @@ func unset(n *yaml.Node, s *shape) bool {
 
 // narrow goes down while a value sets one thing only, so that a problem names the very field, and the whole if it sets
 // several.
-func narrow(at spot, s *shape) spot {
+func narrow(at *spot, s *shape) *spot {
 	for {
 		n := at.node
 		switch {
