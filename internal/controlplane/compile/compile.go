@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package compile turns the mesh into the Envoy resources of one proxy: listeners, route configurations, clusters and
-// endpoints, named and shaped as Istio does (docs/semantics.md). The same input gives the same bytes. It does not read
-// files, does not resolve names of resources, and emits no field that the data plane does not carry out.
+// endpoints, named and shaped as Istio does (docs/semantics.md). The same input gives the same bytes, and what did not
+// change from one configuration to the next is the same messages. It does not read files, does not resolve names of
+// resources, and emits no field that the data plane does not carry out.
 package compile
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/umbra-mesh/umbra/internal/controlplane/mesh"
 	"github.com/umbra-mesh/umbra/internal/xds"
@@ -34,13 +39,18 @@ type Options struct {
 	Outbound  netip.AddrPort    // a sidecar's outbound HTTP listener; the zero value: none
 	Namespace string            // the proxy's own: bare service names resolve in it; empty: default
 	Domain    string            // of the cluster; empty: cluster.local
+	Labels    map[string]string // the proxy's own, for matches on source labels and localities; nil: not known
+	Locality  string            // the proxy's own, region/zone/subzone as far as known
 	Local     []netip.Addr      // addresses of this machine besides loopback, to find mirrors that lead back here
+	// OutboundPolicy says what becomes of requests for hosts that are not known, if no Sidecar does; unset: AllowAny.
+	OutboundPolicy mesh.OutboundPolicy
 }
 
 func (o Options) withDefaults() Options {
 	o.Bind = cmp.Or(o.Bind, "0.0.0.0")
 	o.Namespace = cmp.Or(o.Namespace, "default")
 	o.Domain = cmp.Or(o.Domain, "cluster.local")
+	o.OutboundPolicy = cmp.Or(o.OutboundPolicy, mesh.AllowAny)
 	return o
 }
 
@@ -48,26 +58,78 @@ func (o Options) withDefaults() Options {
 // problem never makes the resources unusable: what it is about is left out (a mirror that leads back here, a listener
 // whose address is taken, a domain that another virtual service has).
 func Compile(c mesh.Config, e mesh.Endpoints, opts Options) (xds.Resources, []mesh.Problem) {
-	k := &compiler{
+	return New(opts).Compile(c, e)
+}
+
+// Compiler compiles one configuration after another and makes anew only what changed. It knows a resource of the mesh by
+// its pointer: whoever changes one makes a new one. It is for one goroutine at a time.
+type Compiler struct {
+	opts       Options
+	retries    *retryPolicies
+	none       *durationpb.Duration // no timeout
+	unknown    map[mesh.OutboundPolicy]*routev3.VirtualHost
+	special    []*clusterv3.Cluster // of the outbound listener, besides those of services
+	generation uint64
+
+	// What the last configuration left. All of it is read by name or by pointer and holds published messages: nothing
+	// in it is written to but by whoever makes it anew.
+	index    *index // of all services
+	scope    *index // of those that the outbound listener knows
+	rules    map[rulesKey]*ruleRoutes
+	hosts    map[*mesh.Server]*serverHosts
+	gateways map[string]*gatewayTable // by name of the route configuration
+	outbound *outboundTable
+	clusters map[string]*hostClusters // by host of the service
+	usual    usualParts
+	sealer   xds.Sealer
+	// Of listeners there are as many as there were addresses, which are few: none is forgotten.
+	listeners map[hcm]*listenerv3.Listener
+}
+
+// New returns a compiler that has seen nothing yet.
+func New(opts Options) *Compiler {
+	b := &Compiler{
 		opts:      opts.withDefaults(),
-		endpoints: e,
-		rules:     map[rulesKey]ruleRoutes{},
-		bound:     map[string][]*mesh.VirtualService{},
-		retry:     retryPolicy(opts.Profile),
+		retries:   newRetryPolicies(opts.Profile),
+		none:      durationpb.New(0),
+		special:   []*clusterv3.Cluster{passthroughCluster(), blackHoleCluster()},
+		rules:     map[rulesKey]*ruleRoutes{},
+		hosts:     map[*mesh.Server]*serverHosts{},
+		gateways:  map[string]*gatewayTable{},
+		clusters:  map[string]*hostClusters{},
+		usual:     newUsualParts(),
+		listeners: map[hcm]*listenerv3.Listener{},
 	}
-	k.index(c.Services)
-	for _, vs := range c.VirtualServices {
-		for _, name := range vs.Gateways {
-			// A gateway that one resource names twice has it once.
-			if list := k.bound[name]; len(list) == 0 || list[len(list)-1] != vs {
-				k.bound[name] = append(list, vs)
-			}
-		}
+	b.unknown = map[mesh.OutboundPolicy]*routev3.VirtualHost{mesh.AllowAny: b.allowAny(), mesh.RegistryOnly: blockAll()}
+	return b
+}
+
+// Compile is as the function of that name. Messages that are in an earlier result too are the same ones.
+func (b *Compiler) Compile(c mesh.Config, e mesh.Endpoints) (xds.Resources, []mesh.Problem) {
+	b.generation++
+	b.index = indexOf(c.Services, b.index)
+	if c.Sidecar == nil {
+		b.scope = b.index
+	} else {
+		b.scope = indexOf(c.Sidecar.Services, b.scope)
+	}
+	k := &compiler{
+		Compiler:  b,
+		services:  b.index.services,
+		sorted:    b.index.sorted,
+		endpoints: e,
+		bound:     bound(c.VirtualServices),
+		loops:     map[loopKey]string{},
+		met:       map[*mesh.Gateway][]bool{},
+		policy:    cmp.Or(c.Outbound, b.opts.OutboundPolicy),
+	}
+	if c.Sidecar != nil {
+		k.bound[meshGateway] = bound(c.Sidecar.VirtualServices)[meshGateway]
 	}
 
 	// Addresses come before routes: a mirror is held against all of them.
-	if k.opts.Outbound.IsValid() {
-		k.own = append(k.own, ownListener{k.opts.Outbound})
+	if b.opts.Outbound.IsValid() {
+		k.own = append(k.own, ownListener{b.opts.Outbound})
 	}
 	gateways := k.gatewayListeners(c.Gateways)
 	k.unusedPorts(c.Gateways)
@@ -78,33 +140,51 @@ func Compile(c mesh.Config, e mesh.Endpoints, opts Options) (xds.Resources, []me
 		r.Routes = append(r.Routes, k.gatewayRoutes(l))
 	}
 	k.unused(c)
-	if k.opts.Outbound.IsValid() {
+	if b.opts.Outbound.IsValid() {
 		r.Listeners = append(r.Listeners, k.outboundListener())
 		r.Routes = append(r.Routes, k.outboundRoutes())
+		r.Clusters = append(r.Clusters, b.special...)
 	}
-	for _, s := range k.sorted {
-		for _, p := range httpPorts(s) {
-			k.cluster(&r, s, p, nil)
-			for i := range s.Subsets {
-				k.cluster(&r, s, p, &s.Subsets[i])
-			}
-		}
-	}
-	r.Seal()
+	k.serviceClusters(&r)
+	k.forget()
+	b.sealer.Seal(&r)
 	return r, k.sortedProblems()
 }
 
-// compiler holds what the steps share. It lives for one call of Compile.
+// bound groups virtual services by the gateways they name, "mesh" being one.
+func bound(list []*mesh.VirtualService) map[string][]*mesh.VirtualService {
+	out := map[string][]*mesh.VirtualService{}
+	for _, vs := range list {
+		for _, name := range vs.Gateways {
+			// A gateway that one resource names twice has it once.
+			if has := out[name]; len(has) == 0 || has[len(has)-1] != vs {
+				out[name] = append(has, vs)
+			}
+		}
+	}
+	return out
+}
+
+// compiler is one call of Compile: what the steps share.
 type compiler struct {
-	opts      Options
-	endpoints mesh.Endpoints
+	*Compiler
 	services  map[string]*mesh.Service // by host
 	sorted    []*mesh.Service          // by host
+	endpoints mesh.Endpoints
 	own       []ownListener
-	bound     map[string][]*mesh.VirtualService // by gateway name or "mesh", oldest first
-	rules     map[rulesKey]ruleRoutes           // compiled once a port, shared between virtual hosts
-	retry     *routev3.RetryPolicy
+	bound     map[string][]*mesh.VirtualService // by gateway name or "mesh", in the order a consumer sees them
+	loops     map[loopKey]string
+	met       map[*mesh.Gateway][]bool // which of a gateway's virtual services a server of it takes
+	policy    mesh.OutboundPolicy
 	problems  []mesh.Problem
+}
+
+// forget drops what this configuration did not ask for.
+func (k *compiler) forget() {
+	maps.DeleteFunc(k.rules, func(_ rulesKey, r *ruleRoutes) bool { return r.used != k.generation })
+	maps.DeleteFunc(k.hosts, func(_ *mesh.Server, h *serverHosts) bool { return h.used != k.generation })
+	maps.DeleteFunc(k.clusters, func(_ string, h *hostClusters) bool { return h.used != k.generation })
+	maps.DeleteFunc(k.gateways, func(_ string, t *gatewayTable) bool { return t.used != k.generation })
 }
 
 func (k *compiler) problem(p mesh.Problem) { k.problems = append(k.problems, p) }
@@ -122,7 +202,9 @@ func (k *compiler) sortedProblems() []mesh.Problem {
 		return cmp.Or(
 			cmp.Compare(a.Resource.File, b.Resource.File),
 			cmp.Compare(a.Resource.Line, b.Resource.Line),
-			cmp.Compare(a.Resource.String(), b.Resource.String()),
+			cmp.Compare(a.Resource.Kind, b.Resource.Kind),
+			cmp.Compare(a.Resource.Namespace, b.Resource.Namespace),
+			cmp.Compare(a.Resource.Name, b.Resource.Name),
 			cmp.Compare(a.Field, b.Field),
 			cmp.Compare(a.Message, b.Message),
 		)

@@ -317,3 +317,79 @@ func TestAPortThatNoGatewayHasIsWarnedOf(t *testing.T) {
 		t.Errorf("%v", problems)
 	}
 }
+
+func TestManyVirtualServicesOfOneHostKeepTheirOrderWhateverServersTheyComeBy(t *testing.T) {
+	g := gateway(80, 80)
+	var list []*mesh.VirtualService
+	var want []string
+	for i := range 40 {
+		name := fmt.Sprintf("v%d", i)
+		want = append(want, name)
+		list = append(list, virtualService(name, mesh.Rule{
+			Name: name, Matches: []mesh.Match{{URI: &mesh.StringMatch{Value: "/" + name}}},
+			Route: []mesh.Destination{to("x.example", 80)},
+		}))
+	}
+	r, _ := compile.Compile(mesh.Config{Gateways: []*mesh.Gateway{g}, VirtualServices: list}, nil, compile.Options{})
+	var got []string
+	for _, route := range r.Routes[0].GetVirtualHosts()[0].GetRoutes() {
+		got = append(got, route.GetName())
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("routes (-want +got):\n%s", diff)
+	}
+}
+
+func TestAMatchOnSourceLabelsIsNotedWhereTheProxysAreNotKnown(t *testing.T) {
+	rule := mesh.Rule{
+		Matches: []mesh.Match{{
+			Place: mesh.Place{Field: "spec.http[0].match[0]", Line: 8}, SourceLabels: map[string]string{"app": "web"},
+		}},
+		Route: []mesh.Destination{to("x.example", 80)},
+	}
+	f := func(labels map[string]string, routes int, want ...string) {
+		t.Helper()
+		r, problems := compile.Compile(mesh.Config{
+			Gateways: []*mesh.Gateway{gateway(80)}, VirtualServices: []*mesh.VirtualService{virtualService("v", rule)},
+		}, nil, compile.Options{Labels: labels})
+		if got := len(r.Routes[0].GetVirtualHosts()[0].GetRoutes()); got != routes {
+			t.Errorf("labels %v: got %d routes, want %d", labels, got, routes)
+		}
+		if diff := cmp.Diff(want, texts(problems)); diff != "" {
+			t.Errorf("labels %v: problems (-want +got):\n%s", labels, diff)
+		}
+	}
+	f(nil, 0, "f.yaml:8: note: VirtualService default/v: spec.http[0].match[0]: is for proxies with certain labels, and "+
+		"this one was given none: it never matches; run with --labels")
+	f(map[string]string{}, 0)
+	f(map[string]string{"app": "other"}, 0)
+	f(map[string]string{"app": "web", "version": "v1"}, 1)
+}
+
+func TestAProblemOfADelegatesRuleIsTheDelegates(t *testing.T) {
+	all := mesh.Rule{Route: []mesh.Destination{to("x.example", 80)}}
+	vs := virtualService("root", all, all, all)
+	vs.Rules[0].Origin, vs.Rules[2].Origin = ref("VirtualService", "one"), ref("VirtualService", "two")
+	_, problems := compile.Compile(mesh.Config{
+		Gateways: []*mesh.Gateway{gateway(80)}, VirtualServices: []*mesh.VirtualService{vs},
+	}, nil, compile.Options{})
+	if diff := cmp.Diff([]string{
+		"f.yaml:8: warning: VirtualService default/root: spec.http[1]: is never reached: spec.http[0] of VirtualService " +
+			"default/one takes every request before it; put it first, or remove it",
+		"f.yaml:9: warning: VirtualService default/two: spec.http[2]: is never reached: spec.http[0] of VirtualService " +
+			"default/one takes every request before it; put it first, or remove it",
+	}, texts(problems)); diff != "" {
+		t.Errorf("problems (-want +got):\n%s", diff)
+	}
+}
+
+func TestACatchAllOnOnePortHidesNothingOnOthers(t *testing.T) {
+	all := mesh.Rule{Route: []mesh.Destination{to("x.example", 80)}}
+	vs := virtualService("v", onPort(80, all), all)
+	_, problems := compile.Compile(mesh.Config{
+		Gateways: []*mesh.Gateway{gateway(80)}, VirtualServices: []*mesh.VirtualService{vs},
+	}, nil, compile.Options{})
+	if len(problems) > 0 {
+		t.Errorf("got problems %q, want none", texts(problems))
+	}
+}

@@ -4,37 +4,9 @@ package compile
 
 import (
 	"cmp"
-	"slices"
+	"iter"
 	"strings"
-
-	"github.com/umbra-mesh/umbra/internal/controlplane/mesh"
 )
-
-// intersection returns the domains that a gateway server serves for a virtual service: of each pair of hosts where one
-// is within the other, the narrower. Server hosts for other namespaces take no part.
-func intersection(hosts []mesh.ServerHost, vs *mesh.VirtualService) []string {
-	var out []string
-	for _, sh := range hosts {
-		if sh.Namespace != "*" && sh.Namespace != vs.Namespace {
-			continue
-		}
-		for _, host := range vs.Hosts {
-			var narrower string
-			switch {
-			case covers(sh.Host, host):
-				narrower = host
-			case covers(host, sh.Host):
-				narrower = sh.Host
-			default:
-				continue
-			}
-			if !slices.Contains(out, narrower) {
-				out = append(out, narrower)
-			}
-		}
-	}
-	return out
-}
 
 // covers reports whether every name that host stands for is one that pattern stands for. "*.x" does not stand for x.
 func covers(pattern, host string) bool {
@@ -44,6 +16,25 @@ func covers(pattern, host string) bool {
 	suffix, wild := strings.CutPrefix(pattern, "*")
 	return wild && strings.HasSuffix(host, suffix) && len(strings.TrimPrefix(host, "*")) > len(suffix)
 }
+
+// wildcardsOver are the wildcards of whole labels, longest first, that cover host and are not host itself.
+func wildcardsOver(host string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		rest := strings.TrimPrefix(host, "*")
+		for i := 0; i < len(rest); i++ {
+			// "*" before the first byte would be host again, or stand for one name only.
+			if rest[i] == '.' && i > 0 && !yield("*"+rest[i:]) {
+				return
+			}
+		}
+		if host != "*" {
+			yield("*")
+		}
+	}
+}
+
+// wholeLabels reports whether the star of a wildcard stands for whole labels, as in "*.x". "*-a.x" is a host too.
+func wholeLabels(wildcard string) bool { return wildcard == "*" || strings.HasPrefix(wildcard, "*.") }
 
 // domain is a host as it stands in requests: an IPv6 address in brackets.
 func domain(host string) string {

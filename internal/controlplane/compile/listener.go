@@ -9,7 +9,6 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -39,11 +38,21 @@ type hcm struct {
 }
 
 func (k *compiler) gatewayListener(l *gatewayListener) *listenerv3.Listener {
-	return hcm{addr: l.addr, routes: l.routes, serverName: "istio-envoy", remote: true, idle: gatewayIdle}.listener()
+	return k.listener(hcm{addr: l.addr, routes: l.routes, serverName: "istio-envoy", remote: true, idle: gatewayIdle})
 }
 
 func (k *compiler) outboundListener() *listenerv3.Listener {
-	return hcm{addr: k.opts.Outbound, routes: outboundRoute, serverName: "envoy", idle: sidecarIdle}.listener()
+	return k.listener(hcm{addr: k.opts.Outbound, routes: outboundRoute, serverName: "envoy", idle: sidecarIdle})
+}
+
+// listener is made once; the next configurations have the same.
+func (k *compiler) listener(h hcm) *listenerv3.Listener {
+	l, ok := k.listeners[h]
+	if !ok {
+		l = h.listener()
+		k.listeners[h] = l
+	}
+	return l
 }
 
 func (h hcm) listener() *listenerv3.Listener {
@@ -54,10 +63,7 @@ func (h hcm) listener() *listenerv3.Listener {
 			ConfigSource:    ads(),
 			RouteConfigName: h.routes,
 		}},
-		HttpFilters: []*hcmv3.HttpFilter{{
-			Name:       "envoy.filters.http.router",
-			ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(&routerv3.Router{})},
-		}},
+		HttpFilters: httpFilters(),
 		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{
 			IdleTimeout:     durationpb.New(h.idle),
 			MaxHeadersCount: wrapperspb.UInt32(headFields),
@@ -80,7 +86,7 @@ func (h hcm) listener() *listenerv3.Listener {
 
 func listenerName(a netip.AddrPort) string { return fmt.Sprintf("%s_%d", a.Addr(), a.Port()) }
 
-// pack wraps a message of ours. Packing fails only for text that is not UTF-8, and all text in these is ours or an IP.
+// pack wraps a message. Packing fails only for text that is not UTF-8, which no source of resources gives.
 func pack(m proto.Message) *anypb.Any {
 	a := &anypb.Any{}
 	if err := anypb.MarshalFrom(a, m, proto.MarshalOptions{Deterministic: true}); err != nil {

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-
-	"github.com/umbra-mesh/umbra/internal/controlplane/mesh"
 )
 
 // ownListener is an address this proxy accepts connections at.
@@ -36,33 +34,42 @@ func (l ownListener) takes(a netip.AddrPort, local []netip.Addr) bool {
 	return to == own || to.IsUnspecified() && own.IsLoopback()
 }
 
+// loopKey is a mirror's destination with its port filled in.
+type loopKey struct {
+	host, subset string
+	port         uint32
+}
+
 // loop tells of an endpoint of a mirror that is this proxy itself: each copy would be copied again. "": there is none.
-func (k *compiler) loop(m mesh.Mirror, listenPort uint32) string {
-	d := m.Destination
-	port := k.port(d, listenPort)
-	s := k.services[d.Host]
-	if s == nil {
+func (k *compiler) loop(key loopKey) string {
+	back, ok := k.loops[key]
+	if !ok {
+		back = k.findLoop(key)
+		k.loops[key] = back
+	}
+	return back
+}
+
+func (k *compiler) findLoop(key loopKey) string {
+	s := k.services[key.host]
+	subset := subsetOf(s, key.subset)
+	if s == nil || key.subset != "" && subset == nil {
 		return ""
 	}
-	var subset *mesh.Subset
-	if d.Subset != "" {
-		i := slices.IndexFunc(s.Subsets, func(o mesh.Subset) bool { return o.Name == d.Subset })
-		if i < 0 {
-			return ""
+	for _, e := range k.endpoints[s.Host] {
+		number := e.Ports[key.port]
+		if number == 0 || number > 65535 || !inSubset(e, subset) {
+			continue
 		}
-		subset = &s.Subsets[i]
-	}
-	for _, e := range k.endpoints[d.Host] {
-		number := e.Ports[port]
 		ip, err := netip.ParseAddr(e.Address)
-		if err != nil || number == 0 || number > 65535 || !inSubset(e, subset) {
+		if err != nil {
 			continue
 		}
 		to := netip.AddrPortFrom(ip, uint16(number))
 		for _, l := range k.own {
 			if l.takes(to, k.opts.Local) {
 				return fmt.Sprintf("mirror to %s port %d sends copies back to listener %s (endpoint %s)",
-					d.Host, port, listenerName(l.addr), to)
+					key.host, key.port, listenerName(l.addr), to)
 			}
 		}
 	}

@@ -11,16 +11,96 @@ import (
 	"github.com/umbra-mesh/umbra/internal/controlplane/mesh"
 )
 
-// index takes the services in. Of several for one host the first counts, as a proxy sees one; translate has said so.
-func (k *compiler) index(services []*mesh.Service) {
-	k.services = make(map[string]*mesh.Service, len(services))
+// index finds services. It is made anew whenever one service is another, so that its identity stands for what it holds.
+type index struct {
+	given    []*mesh.Service          // as they came
+	services map[string]*mesh.Service // by host and by alias
+	sorted   []*mesh.Service          // by host
+	under    map[string][]uint32      // wildcard to the HTTP ports of the services under it; made by wildcard
+}
+
+// indexOf takes the services in. Of several for one host the first counts, as a proxy sees one; translate has said so.
+// The last index is kept if they are the same.
+func indexOf(services []*mesh.Service, last *index) *index {
+	if last != nil && slices.Equal(last.given, services) {
+		return last
+	}
+	x := &index{given: slices.Clone(services), services: make(map[string]*mesh.Service, len(services))}
 	for _, s := range services {
-		if k.services[s.Host] == nil {
-			k.services[s.Host] = s
-			k.sorted = append(k.sorted, s)
+		if x.services[s.Host] == nil {
+			x.services[s.Host] = s
+			x.sorted = append(x.sorted, s)
 		}
 	}
-	slices.SortFunc(k.sorted, func(a, b *mesh.Service) int { return cmp.Compare(a.Host, b.Host) })
+	for _, s := range x.sorted {
+		for _, a := range s.Aliases {
+			if x.services[a.Host] == nil {
+				x.services[a.Host] = s
+			}
+		}
+	}
+	slices.SortFunc(x.sorted, func(a, b *mesh.Service) int { return cmp.Compare(a.Host, b.Host) })
+	return x
+}
+
+// has reports whether a host is a service's, or for a wildcard, whether a service is under it.
+func (x *index) has(host string) bool {
+	if !strings.HasPrefix(host, "*") {
+		return x.services[host] != nil
+	}
+	_, ok := x.wildcard(host)
+	return ok
+}
+
+// ports are the HTTP ports of a service, or for a wildcard, of the services under it.
+func (x *index) ports(host string) []uint32 {
+	if strings.HasPrefix(host, "*") {
+		ports, _ := x.wildcard(host)
+		return ports
+	}
+	if s := x.services[host]; s != nil {
+		return addPorts(nil, s)
+	}
+	return nil
+}
+
+// wildcard finds the HTTP ports of the services under a wildcard; ok if there are any services.
+func (x *index) wildcard(host string) (ports []uint32, ok bool) {
+	if !wholeLabels(host) {
+		for _, s := range x.sorted {
+			if covers(host, s.Host) {
+				ports, ok = addPorts(ports, s), true
+			}
+		}
+		return ports, ok
+	}
+	if x.under == nil {
+		x.under = map[string][]uint32{}
+		for _, s := range x.sorted {
+			x.addUnder(s.Host, s)
+			for _, a := range s.Aliases {
+				x.addUnder(a.Host, s)
+			}
+		}
+	}
+	ports, ok = x.under[host]
+	return ports, ok
+}
+
+func (x *index) addUnder(host string, s *mesh.Service) {
+	x.under[host] = addPorts(x.under[host], s)
+	for w := range wildcardsOver(host) {
+		x.under[w] = addPorts(x.under[w], s)
+	}
+}
+
+func addPorts(ports []uint32, s *mesh.Service) []uint32 {
+	for _, p := range httpPorts(s) {
+		if !slices.Contains(ports, p.Number) {
+			ports = append(ports, p.Number)
+		}
+	}
+	return ports
 }
 
 // httpPorts are the ports that requests can be routed to, each number once.
@@ -41,30 +121,31 @@ func hasPort(ports []mesh.Port, number uint32) bool {
 	return slices.ContainsFunc(ports, func(p mesh.Port) bool { return p.Number == number })
 }
 
-// port fills in a destination's port: the one given, else the service's only port, else the port being listened on.
-func (k *compiler) port(d mesh.Destination, listenPort uint32) uint32 {
+// destinationPort fills in a destination's port: the one given, else the only port of its service (nil: none), else the
+// port being listened on.
+func destinationPort(s *mesh.Service, d mesh.Destination, listenPort uint32) uint32 {
 	if d.Port != 0 {
 		return d.Port
 	}
-	if s := k.services[d.Host]; s != nil && len(s.Ports) == 1 {
+	if s != nil && len(s.Ports) == 1 {
 		return s.Ports[0].Number
 	}
 	return listenPort
 }
 
-// destination names the cluster of d, which need not exist: a request to it is then answered 503, a copy dropped. Only
-// a port that was filled in is looked at here; of those given, translate says that they do not exist.
-func (k *compiler) destination(d mesh.Destination, listenPort uint32, origin mesh.Ref) string {
-	port := k.port(d, listenPort)
-	if s := k.services[d.Host]; s != nil && d.Port == 0 && !hasPort(httpPorts(s), port) {
-		k.problemAt(mesh.Unresolved, origin, d.Place,
-			fmt.Sprintf("without a port it goes to port %d, which is none of %s that carries HTTP", port, d.Host),
-			"give a port.number: "+portList(httpPorts(s)))
+// subsetOf finds a subset by name; nil if there is none.
+func subsetOf(s *mesh.Service, name string) *mesh.Subset {
+	if s == nil || name == "" {
+		return nil
 	}
-	return clusterName(port, d.Subset, d.Host)
+	i := slices.IndexFunc(s.Subsets, func(o mesh.Subset) bool { return o.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return &s.Subsets[i]
 }
 
-// portsNamed bounds a list of ports in a text: a direct response may hold 4096 bytes.
+// portsNamed bounds a list of ports in a text.
 const portsNamed = 100
 
 func portList(ports []mesh.Port) string {
@@ -77,8 +158,4 @@ func portList(ports []mesh.Port) string {
 		names = append(names, fmt.Sprint(p.Number))
 	}
 	return strings.Join(names, ", ")
-}
-
-func clusterName(port uint32, subset, host string) string {
-	return fmt.Sprintf("outbound|%d|%s|%s", port, subset, host)
 }
