@@ -42,7 +42,18 @@ const (
 	EnvoyDownstreamNode    // x-envoy-downstream-service-node
 	EnvoyOriginalHost      // x-envoy-original-host
 	EnvoyEdge              // any other x-envoy-* that an edge strips (semantics: retry, timeout, hedge, tags ...)
+	EnvoyRateLimited       // x-envoy-ratelimited
 	MirrorHops             // x-umbra-mirror-hops
+	GRPCTimeout            // grpc-timeout
+	TraceParent            // traceparent
+	TraceState             // tracestate
+	B3                     // b3
+	B3TraceID              // x-b3-traceid
+	B3SpanID               // x-b3-spanid
+	B3ParentSpanID         // x-b3-parentspanid
+	B3Sampled              // x-b3-sampled
+	B3Flags                // x-b3-flags
+	ClientTraceID          // x-client-trace-id
 	lastID
 )
 
@@ -58,7 +69,11 @@ var names = [lastID]string{
 	EnvoyOriginalPath: "x-envoy-original-path", EnvoyOverloaded: "x-envoy-overloaded",
 	EnvoyDecorator:         "x-envoy-decorator-operation",
 	EnvoyDownstreamCluster: "x-envoy-downstream-service-cluster", EnvoyDownstreamNode: "x-envoy-downstream-service-node",
-	EnvoyOriginalHost: "x-envoy-original-host", MirrorHops: "x-umbra-mirror-hops",
+	EnvoyOriginalHost: "x-envoy-original-host", EnvoyRateLimited: "x-envoy-ratelimited",
+	MirrorHops: "x-umbra-mirror-hops", GRPCTimeout: "grpc-timeout",
+	TraceParent: "traceparent", TraceState: "tracestate", B3: "b3", B3TraceID: "x-b3-traceid", B3SpanID: "x-b3-spanid",
+	B3ParentSpanID: "x-b3-parentspanid", B3Sampled: "x-b3-sampled", B3Flags: "x-b3-flags",
+	ClientTraceID: "x-client-trace-id",
 }
 
 // edge are the fields an edge strips from outside requests besides those with an ID of their own
