@@ -2,9 +2,10 @@
 
 // Package format renders the lines of the access log and brings them to a file without ever making a worker wait for
 // it. It does not decide what is logged, and it does not read the log's format from configuration: there is Istio's
-// text format, and one for copies.
+// text format, and one for copies. Apart from that it renders Envoy's format strings as header values (Template), whose
+// values are what Values and a head hold, and no more.
 //
-// # What a value looks like
+// # What a value looks like in the log
 //
 // A value is never able to end its line or its place in it: every byte outside printable ASCII, and '"' and '\', is
 // written as \xHH (two upper-case hex digits). In places that are not quoted, and inside the request line, a space is
