@@ -14,48 +14,75 @@ import (
 // hosts finds a virtual host by authority as Envoy does: exact, then the longest "*x", then the longest "x*", then "*".
 type hosts[A any] struct {
 	ignorePort bool
-	exact      map[string]*virtualHost[A]
+	exact      map[string]*Host[A]
 	suffixes   []wildcards[A] // longest first
 	prefixes   []wildcards[A] // longest first
-	any        *virtualHost[A]
+	any        *Host[A]
 }
 
 // wildcards are the domains with a '*' whose fixed part has the same length.
 type wildcards[A any] struct {
 	length int
-	byPart map[string]*virtualHost[A]
+	byPart map[string]*Host[A]
 }
 
-func (t *hosts[A]) add(domain string, v *virtualHost[A]) error {
-	d := strings.ToLower(domain)
-	var former *virtualHost[A]
+// domain is one of a virtual host's, taken apart.
+type domain struct {
+	text string // as configured
+	kind domainKind
+	part string // what is fixed of it, in lower case
+}
+
+type domainKind uint8
+
+const (
+	exactDomain domainKind = iota
+	suffixDomain
+	prefixDomain
+	anyDomain
+)
+
+func newDomain(text string) (domain, error) {
+	d := strings.ToLower(text)
 	switch star := strings.IndexByte(d, '*'); {
 	case d == "":
-		return fmt.Errorf("virtual host %s: empty domain", v.name)
+		return domain{}, fmt.Errorf("empty domain")
 	case d == "*":
-		former, t.any = t.any, v
+		return domain{text, anyDomain, ""}, nil
 	case star < 0:
-		if t.exact == nil {
-			t.exact = make(map[string]*virtualHost[A])
-		}
-		former, t.exact[d] = t.exact[d], v
+		return domain{text, exactDomain, d}, nil
 	case star == 0 && strings.LastIndexByte(d, '*') == 0:
-		t.suffixes, former = addWildcard(t.suffixes, d[1:], v)
+		return domain{text, suffixDomain, d[1:]}, nil
 	case star == len(d)-1:
-		t.prefixes, former = addWildcard(t.prefixes, d[:star], v)
-	default:
-		return fmt.Errorf("virtual host %s: domain %s: a '*' may stand at the start or the end, once", v.name, domain)
+		return domain{text, prefixDomain, d[:star]}, nil
+	}
+	return domain{}, fmt.Errorf("domain %s: a '*' may stand at the start or the end, once", text)
+}
+
+func (t *hosts[A]) add(d domain, v *Host[A]) error {
+	var former *Host[A]
+	switch d.kind {
+	case anyDomain:
+		former, t.any = t.any, v
+	case exactDomain:
+		if former = t.exact[d.part]; former == nil {
+			t.exact[d.part] = v
+		}
+	case suffixDomain:
+		t.suffixes, former = addWildcard(t.suffixes, d.part, v)
+	case prefixDomain:
+		t.prefixes, former = addWildcard(t.prefixes, d.part, v)
 	}
 	if former != nil {
-		return fmt.Errorf("virtual host %s: duplicate domain %s, which virtual host %s has", v.name, domain, former.name)
+		return fmt.Errorf("virtual host %s: duplicate domain %s, which virtual host %s has", v.name, d.text, former.name)
 	}
 	return nil
 }
 
-func addWildcard[A any](all []wildcards[A], part string, v *virtualHost[A]) ([]wildcards[A], *virtualHost[A]) {
+func addWildcard[A any](all []wildcards[A], part string, v *Host[A]) ([]wildcards[A], *Host[A]) {
 	i := slices.IndexFunc(all, func(w wildcards[A]) bool { return w.length == len(part) })
 	if i < 0 {
-		i, all = len(all), append(all, wildcards[A]{length: len(part), byPart: make(map[string]*virtualHost[A])})
+		i, all = len(all), append(all, wildcards[A]{length: len(part), byPart: make(map[string]*Host[A])})
 	}
 	former := all[i].byPart[part]
 	all[i].byPart[part] = v
@@ -68,7 +95,7 @@ func (t *hosts[A]) sort() {
 	slices.SortFunc(t.prefixes, longest)
 }
 
-func (t *hosts[A]) find(h *codec.Head) *virtualHost[A] {
+func (t *hosts[A]) find(h *codec.Head) *Host[A] {
 	host := h.Authority
 	if t.ignorePort {
 		host = withoutPort(host)
@@ -88,7 +115,7 @@ func (t *hosts[A]) find(h *codec.Head) *virtualHost[A] {
 	return v
 }
 
-func (t *hosts[A]) lookup(host []byte) *virtualHost[A] {
+func (t *hosts[A]) lookup(host []byte) *Host[A] {
 	if v := t.exact[string(host)]; v != nil {
 		return v
 	}

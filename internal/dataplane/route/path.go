@@ -25,6 +25,8 @@ const (
 	PathPrefix PathKind = iota // the path starts with Value, wherever its segments end
 	PathExact
 	PathRegex // the whole path matches the RE2 expression Value
+	// PathSeparatedPrefix: the path is Value, or starts with Value and a '/' (path_separated_prefix).
+	PathSeparatedPrefix
 )
 
 type pathMatcher struct {
@@ -37,9 +39,9 @@ type pathMatcher struct {
 func newPathMatcher(p PathMatch) (pathMatcher, error) {
 	m := pathMatcher{kind: p.Kind, fold: p.IgnoreCase, value: p.Value}
 	switch p.Kind {
-	case PathPrefix, PathExact:
+	case PathPrefix, PathExact, PathSeparatedPrefix:
 		if m.fold {
-			m.value = lowerASCII(m.value)
+			m.value = lowerASCII(p.Value)
 		}
 	case PathRegex:
 		var err error
@@ -53,11 +55,14 @@ func newPathMatcher(p PathMatch) (pathMatcher, error) {
 }
 
 func (m *pathMatcher) match(path []byte) bool {
+	n := len(m.value)
 	switch m.kind {
 	case PathPrefix:
-		return len(path) >= len(m.value) && m.equal(path[:len(m.value)])
+		return len(path) >= n && m.equal(path[:n])
 	case PathExact:
-		return len(path) == len(m.value) && m.equal(path)
+		return len(path) == n && m.equal(path)
+	case PathSeparatedPrefix:
+		return len(path) >= n && (len(path) == n || path[n] == '/') && m.equal(path[:n])
 	default:
 		return m.regex.Match(path)
 	}
@@ -66,33 +71,4 @@ func (m *pathMatcher) match(path []byte) bool {
 // equal compares strings of the same length.
 func (m *pathMatcher) equal(b []byte) bool {
 	return string(b) == m.value || m.fold && codec.EqualFold(b, m.value)
-}
-
-// pathOf is the target up to its query, or up to a fragment that should not be there.
-func pathOf(target []byte) []byte {
-	for i, c := range target {
-		if c == '?' || c == '#' {
-			return target[:i]
-		}
-	}
-	return target
-}
-
-// wholeRegexp compiles an expression that has to match all of a text. The expression alone has to be valid: otherwise
-// an unbalanced one could become valid between our parentheses.
-func wholeRegexp(expr string) (*regexp.Regexp, error) {
-	if _, err := regexp.Compile(expr); err != nil {
-		return nil, err
-	}
-	return regexp.Compile(`\A(?:` + expr + `)\z`)
-}
-
-func lowerASCII(s string) string {
-	b := []byte(s)
-	for i, c := range b {
-		if 'A' <= c && c <= 'Z' {
-			b[i] = c | 0x20
-		}
-	}
-	return string(b)
 }

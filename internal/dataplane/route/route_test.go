@@ -23,9 +23,27 @@ func request(hostAndTarget string, fields ...string) *codec.Head {
 	return h
 }
 
-func table(t testing.TB, c Config[string]) *Table[string] {
+// spec is a table as text: what Config is, before its hosts are made.
+type spec[A any] struct {
+	IgnorePort bool
+	Hosts      []VirtualHost[A]
+}
+
+func (s spec[A]) table() (*Table[A], error) {
+	c := Config[A]{IgnorePort: s.IgnorePort}
+	for i := range s.Hosts {
+		v, err := NewHost(&s.Hosts[i])
+		if err != nil {
+			return nil, err
+		}
+		c.Hosts = append(c.Hosts, v)
+	}
+	return New(c)
+}
+
+func table(t testing.TB, c spec[string]) *Table[string] {
 	t.Helper()
-	tab, err := New(c)
+	tab, err := c.table()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +52,7 @@ func table(t testing.TB, c Config[string]) *Table[string] {
 
 // oneHost is a table with the routes under every host.
 func oneHost(t testing.TB, routes ...Route[string]) *Table[string] {
-	return table(t, Config[string]{Hosts: []VirtualHost[string]{{Name: "all", Domains: []string{"*"}, Routes: routes}}})
+	return table(t, spec[string]{Hosts: []VirtualHost[string]{{Name: "all", Domains: []string{"*"}, Routes: routes}}})
 }
 
 func prefix(p, action string, headers ...HeaderMatch) Route[string] {
@@ -48,7 +66,7 @@ func TestHostLookupTakesExactThenLongestSuffixThenLongestPrefixThenAny(t *testin
 	} {
 		hosts = append(hosts, VirtualHost[string]{Name: d, Domains: []string{d}, Routes: []Route[string]{prefix("/", d)}})
 	}
-	tab := table(t, Config[string]{Hosts: hosts})
+	tab := table(t, spec[string]{Hosts: hosts})
 	for host, want := range map[string]string{
 		"a.com":         "a.com",
 		"A.cOm":         "a.com",
@@ -72,14 +90,14 @@ func TestHostLookupTakesExactThenLongestSuffixThenLongestPrefixThenAny(t *testin
 		"":              "*",
 		"other.example": "*",
 	} {
-		if got, out := tab.Match(request(host + " /")); out != Found || got != want {
+		if got, out := tab.Match(request(host+" /"), 0); out != Found || got != want {
 			t.Errorf("%q: %q, outcome %d, want %q", host, got, out, want)
 		}
 	}
 }
 
 func TestIgnorePortCutsThePortOfTheRequestOnly(t *testing.T) {
-	c := Config[string]{Hosts: []VirtualHost[string]{
+	c := spec[string]{Hosts: []VirtualHost[string]{
 		{Name: "plain", Domains: []string{"a.com", "[::1]", "*.w.com"}, Routes: []Route[string]{prefix("/", "plain")}},
 		{Name: "port", Domains: []string{"b.com:80"}, Routes: []Route[string]{prefix("/", "port")}},
 	}}
@@ -90,31 +108,31 @@ func TestIgnorePortCutsThePortOfTheRequestOnly(t *testing.T) {
 		"a.com": "plain", "a.com:8080": "plain", "a.com:": "plain", "x.w.com:1": "plain", "A.com:1": "plain",
 		"[::1]": "plain", "[::1]:80": "plain", "b.com:80": "", "a.com:1:2": "",
 	} {
-		if got, _ := ignoring.Match(request(host + " /")); got != want {
+		if got, _ := ignoring.Match(request(host+" /"), 0); got != want {
 			t.Errorf("ignoring ports, %q: %q, want %q", host, got, want)
 		}
 	}
 	for host, want := range map[string]string{"a.com": "plain", "a.com:80": "", "b.com:80": "port", "b.com": ""} {
-		if got, _ := strict.Match(request(host + " /")); got != want {
+		if got, _ := strict.Match(request(host+" /"), 0); got != want {
 			t.Errorf("minding ports, %q: %q, want %q", host, got, want)
 		}
 	}
 }
 
 func TestThereIsNoSecondChoiceOfHost(t *testing.T) {
-	tab := table(t, Config[string]{Hosts: []VirtualHost[string]{
+	tab := table(t, spec[string]{Hosts: []VirtualHost[string]{
 		{Name: "a", Domains: []string{"a.com"}, Routes: []Route[string]{prefix("/a", "a")}},
 		{Name: "any", Domains: []string{"*"}, Routes: []Route[string]{prefix("/", "any")}},
 		{Name: "empty", Domains: []string{"e.com"}},
 	}})
-	if got, out := tab.Match(request("a.com /b")); out != NoRoute || got != "" {
+	if got, out := tab.Match(request("a.com /b"), 0); out != NoRoute || got != "" {
 		t.Errorf("a.com /b: %q, outcome %d, want no route", got, out)
 	}
-	if _, out := tab.Match(request("e.com /")); out != NoRoute {
+	if _, out := tab.Match(request("e.com /"), 0); out != NoRoute {
 		t.Errorf("e.com: outcome %d, want no route", out)
 	}
-	none := table(t, Config[string]{Hosts: []VirtualHost[string]{{Name: "a", Domains: []string{"a.com"}}}})
-	if _, out := none.Match(request("b.com /")); out != NoHost {
+	none := table(t, spec[string]{Hosts: []VirtualHost[string]{{Name: "a", Domains: []string{"a.com"}}}})
+	if _, out := none.Match(request("b.com /"), 0); out != NoHost {
 		t.Errorf("b.com: outcome %d, want no host", out)
 	}
 }
@@ -127,11 +145,11 @@ func TestFirstRouteThatMatchesWins(t *testing.T) {
 		prefix("/headers", "never"),
 	)
 	for in, want := range map[string]string{"/headers": "exact", "/headers/": "short", "/headersfoo": "short", "/he": ""} {
-		if got, _ := tab.Match(request("h " + in)); got != want {
+		if got, _ := tab.Match(request("h "+in), 0); got != want {
 			t.Errorf("%s: %q, want %q", in, got, want)
 		}
 	}
-	if got, _ := tab.Match(request("h /headers", "X-Env: canary")); got != "with header" {
+	if got, _ := tab.Match(request("h /headers", "X-Env: canary"), 0); got != "with header" {
 		t.Errorf("with the header: %q", got)
 	}
 }
@@ -158,6 +176,13 @@ func TestPathMatch(t *testing.T) {
 		{PathMatch{Kind: PathExact, Value: "/a"}, "/a#f?q", true},
 		{PathMatch{Kind: PathExact, Value: "/a"}, "/A", false},
 		{PathMatch{Kind: PathExact, Value: "/A", IgnoreCase: true}, "/a", true},
+		{PathMatch{Kind: PathSeparatedPrefix, Value: "/a"}, "/a", true},
+		{PathMatch{Kind: PathSeparatedPrefix, Value: "/a"}, "/a/b", true},
+		{PathMatch{Kind: PathSeparatedPrefix, Value: "/a"}, "/a/", true},
+		{PathMatch{Kind: PathSeparatedPrefix, Value: "/a"}, "/a?b", true},
+		{PathMatch{Kind: PathSeparatedPrefix, Value: "/a"}, "/ab", false},
+		{PathMatch{Kind: PathSeparatedPrefix, Value: "/a"}, "/A/b", false},
+		{PathMatch{Kind: PathSeparatedPrefix, Value: "/A", IgnoreCase: true}, "/a/B", true},
 		{PathMatch{Kind: PathRegex, Value: "/a+"}, "/aaa", true},
 		{PathMatch{Kind: PathRegex, Value: "/a+"}, "/aaab", false},
 		{PathMatch{Kind: PathRegex, Value: "/a+"}, "x/a", false},
@@ -169,14 +194,14 @@ func TestPathMatch(t *testing.T) {
 		{PathMatch{Kind: PathRegex, Value: "(?i)/A"}, "/a?q", true},
 	} {
 		tab := oneHost(t, Route[string]{Path: c.m, Action: "hit"})
-		if got, _ := tab.Match(request("h " + c.path)); (got == "hit") != c.want {
+		if got, _ := tab.Match(request("h "+c.path), 0); (got == "hit") != c.want {
 			t.Errorf("%+v on %q: %v, want %v", c.m, c.path, got == "hit", c.want)
 		}
 	}
 }
 
 func TestHeaderMatch(t *testing.T) {
-	fields := []string{"X-One: Alpha", "x-two: a", "X-Two: b", "x-empty: "}
+	fields := []string{"X-One: Alpha", "x-two: a", "X-Two: b", "x-empty: ", "x-envoy-max-retries: 1"}
 	for _, c := range []struct {
 		m    HeaderMatch
 		want bool
@@ -217,9 +242,14 @@ func TestHeaderMatch(t *testing.T) {
 		{HeaderMatch{Name: ":authority", Kind: HeaderExact, Value: "h:80"}, true},
 		{HeaderMatch{Name: "Host", Kind: HeaderPrefix, Value: "h:"}, true},
 		{HeaderMatch{Name: ":path", Kind: HeaderExact, Value: "/p?q=1"}, true},
+		{HeaderMatch{Name: ":scheme", Kind: HeaderExact, Value: "http"}, true},
+		{HeaderMatch{Name: ":scheme", Kind: HeaderExact, Value: "https", Invert: true}, true},
+		{HeaderMatch{Name: ":status"}, false},
+		{HeaderMatch{Name: "x-envoy-max-retries"}, true},
+		{HeaderMatch{Name: "x-envoy-retry-on"}, false},
 	} {
 		tab := oneHost(t, prefix("/", "hit", c.m))
-		if got, _ := tab.Match(request("h:80 /p?q=1", fields...)); (got == "hit") != c.want {
+		if got, _ := tab.Match(request("h:80 /p?q=1", fields...), 0); (got == "hit") != c.want {
 			t.Errorf("%+v: %v, want %v", c.m, got == "hit", c.want)
 		}
 	}
@@ -229,19 +259,19 @@ func TestRemovedFieldsDoNotMatch(t *testing.T) {
 	tab := oneHost(t, prefix("/", "hit", HeaderMatch{Name: "expect"}))
 	h := request("h /", "Expect: 100-continue")
 	h.Del(codec.Expect)
-	if _, out := tab.Match(h); out != NoRoute {
+	if _, out := tab.Match(h, 0); out != NoRoute {
 		t.Error("a field that was removed matched")
 	}
 }
 
 func TestMatchLeavesTheHeadAsItWas(t *testing.T) {
-	tab := table(t, Config[string]{Hosts: []VirtualHost[string]{{
+	tab := table(t, spec[string]{Hosts: []VirtualHost[string]{{
 		Name: "a", Domains: []string{"a.com"},
 		Routes: []Route[string]{prefix("/", "hit", HeaderMatch{Name: "x", Kind: HeaderExact, Value: "1,2,3"})},
 	}}})
 	h := request("A.com /", "x: 1", "x: 2", "x: 3")
 	h.Buf = append(make([]byte, 0, 64), "stored"...)
-	if got, _ := tab.Match(h); got != "hit" {
+	if got, _ := tab.Match(h, 0); got != "hit" {
 		t.Fatalf("action %q", got)
 	}
 	if string(h.Buf) != "stored" || string(h.Authority) != "A.com" || string(h.Fields[0].Value) != "1" {
@@ -268,14 +298,14 @@ func TestNewRefusesByName(t *testing.T) {
 		"one: domain a.*.b: a '*' may stand at the start or the end, once": {host("one", "a.*.b")},
 		"one: domain *a*: a '*' may stand at the start or the end, once":   {host("one", "*a*")},
 
-		"v: route 1: path: error parsing regexp":   second(PathMatch{Kind: PathRegex, Value: "a)(b"}),
-		"v: route 1: path: unknown kind 9":         second(PathMatch{Kind: 9}),
-		"v: route 1: header x: error parsing":      second(PathMatch{}, bracket),
-		"v: route 1: header :scheme: no such part": second(PathMatch{}, HeaderMatch{Name: ":scheme"}),
-		"v: route 1: header without a name":        second(PathMatch{}, HeaderMatch{}),
-		"v: route 1: header x: unknown kind 77":    second(PathMatch{}, HeaderMatch{Name: "x", Kind: 77}),
+		"v: route 1: path: error parsing regexp":  second(PathMatch{Kind: PathRegex, Value: "a)(b"}),
+		"v: route 1: path: unknown kind 9":        second(PathMatch{Kind: 9}),
+		"v: route 1: header x: error parsing":     second(PathMatch{}, bracket),
+		"v: route 1: header :proto: no such part": second(PathMatch{}, HeaderMatch{Name: ":proto"}),
+		"v: route 1: header without a name":       second(PathMatch{}, HeaderMatch{}),
+		"v: route 1: header x: unknown kind 77":   second(PathMatch{}, HeaderMatch{Name: "x", Kind: 77}),
 	} {
-		_, err := New(Config[string]{Hosts: hosts})
+		_, err := spec[string]{Hosts: hosts}.table()
 		if err == nil || !strings.HasPrefix(err.Error(), "virtual host "+want) {
 			t.Errorf("got %v, want %s", err, want)
 		}
@@ -289,7 +319,7 @@ func TestMatchIsSafeForConcurrentUse(t *testing.T) {
 		wg.Go(func() {
 			h := request("Host /", "x: 1", "x: 2")
 			for range 200 {
-				if got, _ := tab.Match(h); got != "hit" {
+				if got, _ := tab.Match(h, 0); got != "hit" {
 					t.Error("no match")
 					return
 				}

@@ -13,7 +13,7 @@ import (
 )
 
 // slow answers as Table.Match has to, in the plainest way: every domain of every host is weighed, every route tried.
-func slow(c Config[int], h *codec.Head) (action int, out Outcome) {
+func slow(c spec[int], h *codec.Head, draw uint64) (action int, out Outcome) {
 	host := string(h.Authority)
 	if c.IgnorePort {
 		if i := strings.LastIndex(host, ":"); i >= 0 && !strings.Contains(host[i:], "]") {
@@ -33,7 +33,7 @@ func slow(c Config[int], h *codec.Head) (action int, out Outcome) {
 		return 0, NoHost
 	}
 	for _, r := range c.Hosts[chosen].Routes {
-		if slowRoute(r, h) {
+		if slowRoute(r, h, draw) {
 			return r.Action, Found
 		}
 	}
@@ -54,7 +54,7 @@ func weight(domain, host string) int {
 	return -1
 }
 
-func slowRoute(r Route[int], h *codec.Head) bool {
+func slowRoute(r Route[int], h *codec.Head, draw uint64) bool {
 	path, _, _ := strings.Cut(string(h.Target), "?")
 	path, _, _ = strings.Cut(path, "#")
 	value := r.Path.Value
@@ -67,11 +67,27 @@ func slowRoute(r Route[int], h *codec.Head) bool {
 		ok = strings.HasPrefix(path, value)
 	case PathExact:
 		ok = path == value
+	case PathSeparatedPrefix:
+		ok = path == value || strings.HasPrefix(path, value+"/")
 	case PathRegex:
 		re := regexp.MustCompile(value)
 		re.Longest()
 		at := re.FindStringIndex(path)
 		ok = at != nil && at[0] == 0 && at[1] == len(path)
+	}
+	if f := r.Fraction; f.Denominator > 0 && draw%uint64(f.Denominator) >= uint64(f.Numerator) {
+		ok = false
+	}
+	for _, m := range r.Query {
+		_, query, _ := strings.Cut(string(h.Target), "?")
+		found := ""
+		for _, p := range strings.Split(query, "&") {
+			if name, _, _ := strings.Cut(p, "="); name == m.Name && found == "" {
+				found = p
+			}
+		}
+		_, v, _ := strings.Cut(found, "=")
+		ok = ok && (found != "") != m.Absent && (m.Kind == HeaderPresent || v == m.Value)
 	}
 	for _, m := range r.Headers {
 		var values []string
@@ -94,22 +110,22 @@ func slowRoute(r Route[int], h *codec.Head) bool {
 
 func one[T any](r *rand.Rand, of ...T) T { return of[r.IntN(len(of))] }
 
-func text(r *rand.Rand, letters string, longest int) string {
+func letters(r *rand.Rand, from string, longest int) string {
 	var b strings.Builder
 	for range r.IntN(longest + 1) {
-		b.WriteByte(letters[r.IntN(len(letters))])
+		b.WriteByte(from[r.IntN(len(from))])
 	}
 	return b.String()
 }
 
-func randomConfig(r *rand.Rand) Config[int] {
-	c := Config[int]{IgnorePort: r.IntN(2) == 0}
+func randomConfig(r *rand.Rand) spec[int] {
+	c := spec[int]{IgnorePort: r.IntN(2) == 0}
 	used := map[string]bool{}
 	next := 1
 	for range 1 + r.IntN(4) {
 		v := VirtualHost[int]{Name: fmt.Sprint(len(c.Hosts))}
 		for range 1 + r.IntN(3) {
-			d := one(r, "*", text(r, "abAB.:", 4), "*"+text(r, "abB.", 3), text(r, "abA.:", 3)+"*")
+			d := one(r, "*", letters(r, "abAB.:", 4), "*"+letters(r, "abB.", 3), letters(r, "abA.:", 3)+"*")
 			if d != "" && !used[strings.ToLower(d)] {
 				used[strings.ToLower(d)] = true
 				v.Domains = append(v.Domains, d)
@@ -118,7 +134,7 @@ func randomConfig(r *rand.Rand) Config[int] {
 		for range r.IntN(80) {
 			rt := Route[int]{Action: next}
 			next++
-			rt.Path = PathMatch{Kind: PathKind(r.IntN(2)), Value: "/" + text(r, "abA/", 3), IgnoreCase: r.IntN(4) == 0}
+			rt.Path = PathMatch{Kind: one(r, PathPrefix, PathExact, PathSeparatedPrefix), Value: "/" + letters(r, "abA/", 3), IgnoreCase: r.IntN(4) == 0}
 			if r.IntN(8) == 0 {
 				rt.Path = PathMatch{Kind: PathRegex, Value: one(r, "/a*", "/(a|ab)", ".*b", "/[ab]+/?")}
 			}
@@ -127,6 +143,14 @@ func randomConfig(r *rand.Rand) Config[int] {
 					Name: one(r, "x", "Y"), Kind: HeaderKind(r.IntN(2)), Value: one(r, "", "1", "1,2"),
 					Invert: r.IntN(3) == 0, MissingAsEmpty: r.IntN(3) == 0,
 				})
+			}
+			if r.IntN(5) == 0 {
+				q := QueryMatch{Name: one(r, "q", "qq"), Kind: HeaderKind(r.IntN(2)), Value: one(r, "", "1")}
+				q.Absent = q.Kind == HeaderPresent && r.IntN(2) == 0
+				rt.Query = append(rt.Query, q)
+			}
+			if r.IntN(8) == 0 {
+				rt.Fraction.Numerator, rt.Fraction.Denominator = uint32(r.IntN(4)), 3
 			}
 			v.Routes = append(v.Routes, rt)
 		}
@@ -138,17 +162,18 @@ func randomConfig(r *rand.Rand) Config[int] {
 func checkAgainstSlow(t *testing.T, seed uint64) {
 	r := rand.New(rand.NewPCG(seed, 1))
 	c := randomConfig(r)
-	tab, err := New(c)
+	tab, err := c.table()
 	if err != nil {
 		t.Fatalf("seed %d: %v", seed, err)
 	}
 	for range 30 {
-		h := request(text(r, "abAB.:]", 5) + " /" + text(r, "abA/?#", 4))
+		h := request(letters(r, "abAB.:]", 5) + " /" + letters(r, "abA/?#", 4) + one(r, "", "?q=1", "?qq&q", "&q=1&q=2", "?q=&&q=1"))
+		draw := r.Uint64()
 		for range r.IntN(4) {
 			h.Fields = append(h.Fields, codec.Field{Name: []byte(one(r, "x", "X", "y")), Value: []byte(one(r, "", "1", "2"))})
 		}
-		action, out := tab.Match(h)
-		if wantAction, want := slow(c, h); action != wantAction || out != want {
+		action, out := tab.Match(h, draw)
+		if wantAction, want := slow(c, h, draw); action != wantAction || out != want {
 			t.Fatalf("seed %d: %q %q %v: action %d outcome %d, plain search says %d, %d",
 				seed, h.Authority, h.Target, h.Fields, action, out, wantAction, want)
 		}
