@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package filter changes heads on their way: what an edge adds and strips, what an answer is given, and the answers the
-// proxy makes itself. It does no I/O and keeps nothing.
+// Package filter changes heads on their way: what an edge adds and strips, a route's header operations and rewrites,
+// what an answer is given. It says what faults, CORS and hash policies make of a request, and renders the answers the
+// proxy makes itself. It does no I/O, keeps nothing between requests, and decides neither where a request goes nor in
+// what order its functions are called.
 package filter
 
 import (
@@ -27,7 +29,8 @@ var (
 )
 
 // Request makes the client's head production's head (Envoy: ConnectionManagerUtility::mutateRequestHeaders, in its
-// order). Hop-by-hop fields are left to the encoder, which never writes them. id is 128 random bits for a new request id.
+// order). Hop-by-hop fields are left to the encoder, which never writes them. id is 128 random bits for a new request
+// id.
 func (e *Edge) Request(h *codec.Head, peer netip.Addr, id [2]uint64) {
 	referers := 0
 	for i := range h.Fields {
