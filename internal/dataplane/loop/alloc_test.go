@@ -80,7 +80,11 @@ func TestSteadyTrafficAllocatesNothing(t *testing.T) {
 			runtime.ReadMemStats(&before)
 			r.play(t, rounds)
 			runtime.ReadMemStats(&after)
-			if n := float64(after.Mallocs-before.Mallocs) / rounds; n > 0.01 {
+			limit := 0.01
+			if _, ok := w.drv.(*portable); ok {
+				limit = 0.1 // goroutines that wait for each other cost the runtime some
+			}
+			if n := float64(after.Mallocs-before.Mallocs) / rounds; n > limit {
 				t.Errorf("%d bytes, class %d: %.3f allocations a round", size, class, n)
 			}
 			on(t, w, func() {

@@ -55,13 +55,25 @@ func (c *Conn) is(s state) bool { return c.state&s != 0 }
 
 // Adopt takes over an accepted, non-blocking socket. It owns fd from the call on, also if it fails.
 func (w *Worker) Adopt(fd int, class Class, o Owner) (*Conn, error) {
+	fd, err := w.drv.adopt(fd)
+	if err != nil {
+		return nil, err
+	}
 	local, remote := w.drv.addrs(fd)
-	return w.AdoptFrom(fd, class, o, local, remote)
+	return w.adopted(fd, class, o, local, remote)
 }
 
 // AdoptFrom is Adopt with addresses that are known already.
 func (w *Worker) AdoptFrom(fd int, class Class, o Owner, local, remote netip.AddrPort) (*Conn, error) {
-	c := &Conn{w: w, owner: o, fd: int32(fd), class: class, state: adopted, local: local, remote: remote}
+	fd, err := w.drv.adopt(fd)
+	if err != nil {
+		return nil, err
+	}
+	return w.adopted(fd, class, o, local, remote)
+}
+
+func (w *Worker) adopted(fd int, class Class, o Owner, local, remote netip.AddrPort) (*Conn, error) {
+	c := &Conn{w: w, fd: int32(fd), class: class, state: adopted, local: local, remote: remote}
 	w.drv.prepare(fd, class)
 	if err := w.register(c); err != nil {
 		w.drv.shut(fd, true)
@@ -72,14 +84,30 @@ func (w *Worker) AdoptFrom(fd int, class Class, o Owner, local, remote netip.Add
 	} else {
 		w.conns.Add(1)
 	}
+	c.owned(o)
 	return c, nil
 }
 
 // Dial begins to connect to addr. It never blocks and never calls o before it returns: Connected or Gone follow. Bytes
 // may be queued at once. A timeout of 0 or less is none.
 func (w *Worker) Dial(addr netip.AddrPort, class Class, timeout time.Duration, o Owner) *Conn {
-	c := &Conn{w: w, owner: o, fd: -1, class: class, state: connecting, remote: addr}
 	fd, err := w.drv.dial(addr, class)
+	c := &Conn{w: w, owner: o, fd: -1, class: class, state: connecting, remote: addr}
+	w.dialled(c, fd, err, timeout)
+	return c
+}
+
+// DialUnix is Dial for a Unix socket; a path that begins with '@' is one in the abstract namespace. Its connection has
+// no addresses.
+func (w *Worker) DialUnix(path string, class Class, timeout time.Duration, o Owner) *Conn {
+	fd, err := w.drv.dialUnix(path, class)
+	c := &Conn{w: w, owner: o, fd: -1, class: class, state: connecting}
+	w.dialled(c, fd, err, timeout)
+	return c
+}
+
+func (w *Worker) dialled(c *Conn, fd int, err error, timeout time.Duration) {
+	c.owned(c.owner)
 	if err == nil {
 		c.fd = int32(fd)
 		if err = w.register(c); err != nil {
@@ -90,13 +118,35 @@ func (w *Worker) Dial(addr netip.AddrPort, class Class, timeout time.Duration, o
 	if err != nil {
 		c.err = err
 		w.ready(c)
-		return c
+		return
 	}
 	if timeout > 0 {
 		c.timer.Init(c.expire)
 		w.Arm(&c.timer, timeout)
 	}
-	return c
+}
+
+// KeepAlive is how the kernel asks after a peer that is silent. Zero fields are the system's; what is no whole number of
+// seconds is rounded up.
+type KeepAlive struct {
+	Probes         int // unanswered, before the connection is given up
+	Time, Interval time.Duration
+}
+
+// KeepAlive turns keep-alive probes on. A Unix socket has none.
+func (c *Conn) KeepAlive(k KeepAlive) {
+	if !c.is(isDead) && c.fd >= 0 {
+		c.w.drv.keepAlive(int(c.fd), k)
+	}
+}
+
+// OriginalDst is where an adopted connection was going before the kernel redirected it here (SO_ORIGINAL_DST); not valid
+// if it was not redirected. It is a system call or two: ask once.
+func (c *Conn) OriginalDst() netip.AddrPort {
+	if c.is(isDead|connecting) || c.fd < 0 {
+		return netip.AddrPort{}
+	}
+	return c.w.drv.originalDst(int(c.fd), c.local)
 }
 
 // register gives c a slot and puts its socket into the set.
@@ -120,7 +170,14 @@ func (w *Worker) register(c *Conn) error {
 // SetOwner hands the connection to another owner.
 func (c *Conn) SetOwner(o Owner) {
 	if !c.is(isDead | closing) {
-		c.owner = o
+		c.owned(o)
+	}
+}
+
+func (c *Conn) owned(o Owner) {
+	c.owner = o
+	if c.w.guard != nil {
+		c.owner = c.w.guard(c, o)
 	}
 }
 

@@ -13,8 +13,6 @@ import (
 	"time"
 	"unsafe"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/umbra-mesh/umbra/internal/dataplane/chunk"
 )
 
@@ -191,10 +189,12 @@ func TestFailedWriteIsGoneAfterWhatCameBefore(t *testing.T) {
 	var got []byte
 	p.onBytes = func(b chunk.Bytes) { got = append(got, b.B...) }
 	far := adopt(t, w, Production, p)
-	on(t, w, func() {
-		far.Write([]byte("early answer"))
-		p.c.Write([]byte("request"))
-	})
+	on(t, w, func() { p.c.Pause() })
+	far.Write([]byte("early answer"))
+	until(t, w, "the answer is there", func() bool { return p.c.is(unread) })
+	on(t, w, func() { p.c.Write([]byte("request")) })
+	until(t, w, "writing failed", func() bool { return p.c.is(broken) })
+	on(t, w, func() { p.c.Resume() })
 	if err := receive(t, p.gone, "Gone"); err != syscall.ENOBUFS {
 		t.Errorf("gone with %v", err)
 	}
@@ -259,72 +259,6 @@ func TestDialThatCannotBeginIsGone(t *testing.T) {
 	on(t, w, func() {})
 	if q.calls.Load() != 0 {
 		t.Error("callback after Close")
-	}
-}
-
-func TestConnectTimesOutAtAFullBacklog(t *testing.T) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fd)
-	loopback := &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}
-	if err := errors.Join(unix.Bind(fd, loopback), unix.Listen(fd, 0)); err != nil {
-		t.Fatal(err)
-	}
-	sa, err := unix.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := AddrPort(sa)
-	w := start(t, Config{}, nil)
-	// The queue takes one; further ones are not answered.
-	fill := [4]*probe{newProbe(), newProbe(), newProbe(), newProbe()}
-	on(t, w, func() {
-		for _, p := range fill {
-			p.c = w.Dial(addr, Production, 0, p)
-		}
-	})
-	receive(t, fill[0].connected, "the first connection")
-	p := newProbe()
-	const timeout = 50 * time.Millisecond
-	var began, ended int64
-	p.onGone = func(error) { ended = w.Now() }
-	on(t, w, func() {
-		began = w.Now()
-		p.c = w.Dial(addr, Production, timeout, p)
-	})
-	if err := receive(t, p.gone, "Gone"); err != ErrConnectTimeout {
-		t.Errorf("gone with %v", err)
-	}
-	if took := time.Duration(ended - began); took < timeout {
-		t.Errorf("timed out after %v", took)
-	}
-}
-
-func TestSocketsOptions(t *testing.T) {
-	w := start(t, Config{}, nil)
-	addr := serveEcho(t, w, Production)
-	for class, lowat := range map[Class]bool{Production: false, Copy: true} {
-		p := newProbe()
-		on(t, w, func() { p.c = w.Dial(addr, class, 0, p) })
-		receive(t, p.connected, "the connection")
-		on(t, w, func() {
-			option := func(name int) int {
-				v, err := unix.GetsockoptInt(int(p.c.fd), unix.IPPROTO_TCP, name)
-				if err != nil {
-					t.Error(err)
-				}
-				return v
-			}
-			if option(unix.TCP_NODELAY) == 0 {
-				t.Errorf("class %d: Nagle's algorithm is on", class)
-			}
-			if got := option(unix.TCP_NOTSENT_LOWAT) == copyLowat; got != lowat {
-				t.Errorf("class %d: TCP_NOTSENT_LOWAT set: %v", class, got)
-			}
-			p.c.Close()
-		})
 	}
 }
 

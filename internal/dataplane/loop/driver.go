@@ -7,6 +7,19 @@ import (
 	"syscall"
 )
 
+// maxBuffers is the most pieces one write takes.
+const maxBuffers = 64
+
+// Kind says what a worker runs on.
+type Kind uint8
+
+const (
+	// Default is the system's best: epoll on Linux, Portable elsewhere, and everywhere in a build with the tag portable.
+	Default Kind = iota
+	// Portable is the net package with two goroutines for each connection. It does the same and costs more.
+	Portable
+)
+
 // driver is what a worker needs of the operating system: readiness, edge triggered, and non-blocking sockets. Called by
 // the worker's goroutine only, but for wake.
 type driver interface {
@@ -20,10 +33,15 @@ type driver interface {
 	wake()
 	close()
 
+	// adopt takes over an accepted socket, also if it fails, and says what it is called from here on.
+	adopt(fd int) (int, error)
 	// dial begins to connect a new socket, connected says how it ended.
 	dial(addr netip.AddrPort, class Class) (fd int, err error)
+	dialUnix(path string, class Class) (fd int, err error)
 	connected(fd int) error
 	prepare(fd int, class Class)
+	keepAlive(fd int, k KeepAlive)
+	originalDst(fd int, local netip.AddrPort) netip.AddrPort
 	recv(fd int, p []byte) (int, syscall.Errno)
 	send(fd int, bufs [][]byte) (int, syscall.Errno)
 	unacked(fd int) int // bytes taken that the peer has not acknowledged; 0 if that is not known

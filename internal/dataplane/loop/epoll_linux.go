@@ -39,7 +39,7 @@ type epoll struct {
 	expired  bool  // it has passed: the netpoller refuses to wait until it is set anew
 }
 
-func newDriver(epoch time.Time) (driver, error) {
+func newEpoll(epoch time.Time) (driver, error) {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("epoll_create1: %w", err)

@@ -3,16 +3,14 @@
 package loop
 
 import (
-	"fmt"
+	"encoding/binary"
 	"net/netip"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
-
-// maxBuffers is the most pieces one write takes.
-const maxBuffers = 64
 
 // copyLowat is TCP_NOTSENT_LOWAT of copies' sockets: kernel memory for an ill mirror is bounded apart from ours.
 const copyLowat = 128 << 10
@@ -22,6 +20,9 @@ type sockets struct {
 	iov [maxBuffers]unix.Iovec
 	msg unix.Msghdr
 }
+
+// adopt takes over an accepted socket: it is known by its descriptor.
+func (*sockets) adopt(fd int) (int, error) { return fd, nil }
 
 func (*sockets) dial(addr netip.AddrPort, class Class) (int, error) {
 	sa, family, err := Sockaddr(addr)
@@ -34,6 +35,20 @@ func (*sockets) dial(addr netip.AddrPort, class Class) (int, error) {
 	}
 	(*sockets)(nil).prepare(fd, class)
 	if err := unix.Connect(fd, sa); err != nil && err != unix.EINPROGRESS && err != unix.EINTR {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+func (*sockets) dialUnix(path string, class Class) (int, error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	(*sockets)(nil).prepare(fd, class)
+	// It connects at once or not at all: EAGAIN is a full backlog, and nothing would tell when it is not any more.
+	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); err != nil {
 		unix.Close(fd)
 		return -1, err
 	}
@@ -57,6 +72,61 @@ func (*sockets) prepare(fd int, class Class) {
 	if class == Copy {
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, copyLowat)
 	}
+}
+
+// keepAlive sets the options that the socket takes; a Unix one takes none.
+func (*sockets) keepAlive(fd int, k KeepAlive) {
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+	for _, o := range [...]struct{ name, value int }{
+		{unix.TCP_KEEPIDLE, seconds(k.Time)}, {unix.TCP_KEEPINTVL, seconds(k.Interval)}, {unix.TCP_KEEPCNT, k.Probes},
+	} {
+		if o.value > 0 {
+			_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, o.name, o.value)
+		}
+	}
+}
+
+func seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
+
+// originalDst asks netfilter. Without a redirection it says the socket's own address, or nothing.
+func (*sockets) originalDst(fd int, local netip.AddrPort) netip.AddrPort {
+	const option = 80 // SO_ORIGINAL_DST and IP6T_SO_ORIGINAL_DST
+	var raw [unix.SizeofSockaddrInet6]byte
+	size := uint32(len(raw))
+	level := uintptr(unix.SOL_IP)
+	if local.Addr().Is6() {
+		level = unix.SOL_IPV6
+	}
+	_, _, e := syscall.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), level, option,
+		uintptr(unsafe.Pointer(&raw)), uintptr(unsafe.Pointer(&size)), 0)
+	if e != 0 {
+		return netip.AddrPort{}
+	}
+	return redirected(raw[:size], local)
+}
+
+// redirected reads a raw socket address; not valid if it is none, or local itself.
+func redirected(raw []byte, local netip.AddrPort) netip.AddrPort {
+	if len(raw) < unix.SizeofSockaddrInet4 {
+		return netip.AddrPort{}
+	}
+	port := binary.BigEndian.Uint16(raw[2:])
+	var addr netip.Addr
+	switch binary.NativeEndian.Uint16(raw) {
+	case unix.AF_INET:
+		addr = netip.AddrFrom4([4]byte(raw[4:8]))
+	case unix.AF_INET6:
+		if len(raw) < unix.SizeofSockaddrInet6 {
+			return netip.AddrPort{}
+		}
+		addr = netip.AddrFrom16([16]byte(raw[8:24])).Unmap()
+	default:
+		return netip.AddrPort{}
+	}
+	if to := netip.AddrPortFrom(addr, port); to != local {
+		return to
+	}
+	return netip.AddrPort{}
 }
 
 func (*sockets) recv(fd int, p []byte) (int, syscall.Errno) {
@@ -116,26 +186,4 @@ func (*sockets) addrs(fd int) (local, remote netip.AddrPort) {
 		remote = AddrPort(sa)
 	}
 	return local, remote
-}
-
-// AddrPort is the address of an Internet socket, an IPv4 one never in its IPv6 form; the zero AddrPort for other kinds.
-func AddrPort(sa unix.Sockaddr) netip.AddrPort {
-	switch sa := sa.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
-	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port))
-	}
-	return netip.AddrPort{}
-}
-
-// Sockaddr is the reverse of AddrPort, with the socket's address family. Zones are not supported.
-func Sockaddr(addr netip.AddrPort) (unix.Sockaddr, int, error) {
-	switch a := addr.Addr(); {
-	case a.Is4() || a.Is4In6():
-		return &unix.SockaddrInet4{Port: int(addr.Port()), Addr: a.As4()}, unix.AF_INET, nil
-	case a.Is6() && a.Zone() == "":
-		return &unix.SockaddrInet6{Port: int(addr.Port()), Addr: a.As16()}, unix.AF_INET6, nil
-	}
-	return nil, 0, fmt.Errorf("address %q: neither IPv4 nor IPv6 without a zone", addr)
 }

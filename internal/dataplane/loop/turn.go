@@ -5,7 +5,6 @@ package loop
 import (
 	"fmt"
 	"runtime/debug"
-	"time"
 )
 
 // keepEntries bounds the memory that lists keep from turn to turn.
@@ -21,7 +20,7 @@ func keep[T any](s []T) []T {
 
 // tick reads the clocks.
 func (w *Worker) tick() {
-	w.wall = time.Now()
+	w.wall = w.date()
 	w.now = w.clock()
 }
 

@@ -20,6 +20,7 @@ import (
 // Config of a worker. All fields may be left out.
 type Config struct {
 	Index   int
+	Driver  Kind
 	Pool    *chunk.Pool // the worker's from now on; made if nil
 	Publish func()      // called at the end of every turn that did something
 	Logger  *slog.Logger
@@ -35,7 +36,9 @@ type Worker struct {
 	cfg    Config
 	drv    driver
 	epoch  time.Time
-	clock  func() int64 // reads the time since epoch
+	clock  func() int64             // reads the time since epoch
+	date   func() time.Time         // the same on the calendar
+	guard  func(*Conn, Owner) Owner // Sim's: what stands between a connection and its owner; nil: nothing
 	now    int64
 	wall   time.Time
 	random *rand.PCG
@@ -79,21 +82,26 @@ func New(cfg Config) (*Worker, error) {
 	}
 	w := &Worker{Index: cfg.Index, Pool: cfg.Pool, cfg: cfg, epoch: time.Now()}
 	w.clock = func() int64 { return int64(time.Since(w.epoch)) }
+	w.date = time.Now
 	var seed [16]byte
 	if _, err := crand.Read(seed[:]); err != nil {
 		return nil, err
 	}
 	w.random = rand.NewPCG(binary.NativeEndian.Uint64(seed[:8]), binary.NativeEndian.Uint64(seed[8:]))
-	drv, err := newDriver(w.epoch)
+	drv, err := newDriver(cfg.Driver, w.epoch)
 	if err != nil {
 		return nil, err
 	}
+	w.begin(drv)
+	return w, nil
+}
+
+func (w *Worker) begin(drv driver) {
 	w.drv = drv
 	w.rx = w.Pool.Large()
 	w.tick()
 	w.idle(true)
 	w.wheel.now = tickOf(w.now)
-	return w, nil
 }
 
 // Now is the monotonic time of this turn in nanoseconds since the worker was made.
