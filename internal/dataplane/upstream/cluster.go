@@ -3,9 +3,9 @@
 package upstream
 
 import (
-	"math/bits"
-	"net/netip"
+	"math/rand/v2"
 	"sync/atomic"
+	"time"
 
 	"github.com/umbra-mesh/umbra/internal/dataplane/loop"
 	"github.com/umbra-mesh/umbra/internal/dataplane/stats"
@@ -16,31 +16,57 @@ import (
 type Cluster struct {
 	Name string
 
+	dir   *Directory
 	cfg   atomic.Pointer[Config]
-	hosts atomic.Pointer[hostSet]
+	sets  [2]atomic.Pointer[hostSet] // by loop.Class; the same one as long as ejections do not tell them apart
 	stats *stats.Set
 	cells []cell
+
+	suspects atomic.Pointer[monitor] // a stack: pushed by the loops, taken by attend
+	alarm    atomic.Bool             // attend is on its way
 
 	// Process-wide: what circuit_breakers limit.
 	requests    atomic.Int64
 	pending     atomic.Int64
 	connections atomic.Int64 // production's
 	retries     atomic.Int64
+
+	// Guarded by dir.mu.
+	endpoints []Endpoint // as configured
+	members   []member   // the same with names resolved, in force
+	names     map[dnsKey]*dnsName
+	ejected   [2]int      // members, by loop.Class
+	timer     *time.Timer // sweeps and warm-ups; nil before the first
+	born      time.Time
+	sweep     time.Time // the next one; zero if there is nothing to sweep
+	shown     counted
 }
 
 // cell is one worker's part of a cluster.
 type cell struct {
 	stats *stats.Block
-	next  uint32 // round robin
-	_     [48]byte
+	next  [2][maxCursors]uint32 // round robin, by class and priority
+	dsts  destinations
+	_     [64]byte
 }
 
-func newCluster(name string, set *stats.Set, workers int) *Cluster {
-	c := &Cluster{Name: name, stats: set, cells: make([]cell, workers)}
-	c.hosts.Store(&hostSet{})
+// maxCursors is how many priorities have a round robin of their own; those beyond share the last one's.
+const maxCursors = 4
+
+func newCluster(name string, d *Directory, set *stats.Set, now time.Time) *Cluster {
+	c := &Cluster{Name: name, dir: d, stats: set, cells: make([]cell, len(d.workers)), born: now}
+	empty := &hostSet{}
+	for class := range c.sets {
+		c.sets[class].Store(empty)
+	}
 	for i := range c.cells {
-		c.cells[i].stats = set.Block(i)
-		c.cells[i].next = uint32(i) * 7919 // workers start at different hosts
+		cell := &c.cells[i]
+		cell.stats = set.Block(i)
+		for class := range cell.next {
+			for k := range cell.next[class] {
+				cell.next[class][k] = rand.Uint32() // workers and classes start at different hosts
+			}
+		}
 	}
 	return c
 }
@@ -51,8 +77,9 @@ func (c *Cluster) Config() *Config { return c.cfg.Load() }
 // Stats is what worker w counts for this cluster.
 func (c *Cluster) Stats(w *loop.Worker) *stats.Block { return c.cells[w.Index].stats }
 
-// Hosts are the hosts in force, shared: do not change.
-func (c *Cluster) Hosts() []*Host { return c.hosts.Load().hosts }
+// Hosts are the hosts in force, shared: do not change. Those of an OriginalDst cluster belong to the workers and are
+// not among them.
+func (c *Cluster) Hosts() []*Host { return c.sets[loop.Production].Load().hosts }
 
 // AcquireRequest counts a request against circuit_breakers.max_requests; false is overflow. Pair with ReleaseRequest.
 func (c *Cluster) AcquireRequest() bool { return acquire(&c.requests, c.cfg.Load().MaxRequests) }
@@ -67,8 +94,25 @@ func (c *Cluster) AcquirePending() bool { return acquire(&c.pending, c.cfg.Load(
 // ReleasePending ends what AcquirePending began.
 func (c *Cluster) ReleasePending() { c.pending.Add(-1) }
 
-// AcquireRetry counts a retry against circuit_breakers.max_retries; false is overflow. Pair with ReleaseRetry.
-func (c *Cluster) AcquireRetry() bool { return acquire(&c.retries, c.cfg.Load().MaxRetries) }
+// AcquireRetry counts a retry against circuit_breakers.max_retries, or retry_budget where there is one; false is
+// overflow. Pair with ReleaseRetry.
+func (c *Cluster) AcquireRetry() bool {
+	cfg := c.cfg.Load()
+	limit := cfg.MaxRetries
+	if b := cfg.RetryBudget; b != nil {
+		limit = b.limit(c.requests.Load())
+	}
+	return acquire(&c.retries, limit)
+}
+
+// limit is how many retries may be in flight beside so many requests.
+func (b *RetryBudget) limit(requests int64) uint32 {
+	share := b.Percent / 100 * float64(requests)
+	if !(share < Unlimited-1) {
+		share = Unlimited - 1
+	}
+	return max(uint32(max(share, 0)), b.MinConcurrency)
+}
 
 // ReleaseRetry ends what AcquireRetry began.
 func (c *Cluster) ReleaseRetry() { c.retries.Add(-1) }
@@ -79,100 +123,4 @@ func acquire(n *atomic.Int64, limit uint32) bool {
 		return false
 	}
 	return true
-}
-
-// Pick chooses a host by the cluster's policy, nil if it has none.
-func (c *Cluster) Pick(w *loop.Worker) *Host {
-	s := c.hosts.Load()
-	switch len(s.hosts) {
-	case 0:
-		return nil
-	case 1:
-		return s.hosts[0]
-	}
-	switch c.cfg.Load().Policy {
-	case RoundRobin:
-		cell := &c.cells[w.Index]
-		cell.next++
-		return s.slots[cell.next%uint32(len(s.slots))]
-	case Random:
-		return s.random(w.Rand())
-	default:
-		r := w.Rand()
-		a, b := s.random(r), s.random(bits.RotateLeft64(r, 32))
-		if b.active.Load() < a.active.Load() {
-			return b
-		}
-		return a
-	}
-}
-
-// hostSet is the hosts of a cluster at one time. Immutable.
-type hostSet struct {
-	hosts []*Host
-	slots []*Host // hosts repeated by weight, at most maxSlots entries
-}
-
-const maxSlots = 4096
-
-func (s *hostSet) random(r uint64) *Host {
-	i, _ := bits.Mul64(r, uint64(len(s.slots)))
-	return s.slots[i]
-}
-
-func newHostSet(old *hostSet, endpoints []Endpoint, workers int) *hostSet {
-	known := make(map[netip.AddrPort]*Host, len(old.hosts))
-	for _, h := range old.hosts {
-		known[h.Addr] = h
-	}
-	s := &hostSet{}
-	seen := map[*Host]bool{}
-	var total uint64
-	weights := []uint64{}
-	for _, e := range endpoints {
-		h := known[e.Addr]
-		if h == nil {
-			h = newHost(e.Addr, workers)
-			known[e.Addr] = h
-		}
-		if seen[h] {
-			continue // the same address twice is one host
-		}
-		seen[h] = true
-		weight := uint64(max(e.Weight, 1))
-		s.hosts = append(s.hosts, h)
-		weights = append(weights, weight)
-		total += weight
-	}
-	// Interleaved by weight, so that round robin does not send a run to one host.
-	scale := max((total+maxSlots-1)/maxSlots, 1)
-	for i := range weights {
-		weights[i] = max(weights[i]/scale, 1)
-	}
-	for left := true; left; {
-		left = false
-		for i, h := range s.hosts {
-			if weights[i] > 0 {
-				weights[i]--
-				s.slots = append(s.slots, h)
-				left = left || weights[i] > 0
-			}
-		}
-	}
-	return s
-}
-
-// without returns the hosts of s that are not in other.
-func (s *hostSet) without(other *hostSet) []*Host {
-	var gone []*Host
-	in := make(map[*Host]bool, len(other.hosts))
-	for _, h := range other.hosts {
-		in[h] = true
-	}
-	for _, h := range s.hosts {
-		if !in[h] {
-			gone = append(gone, h)
-		}
-	}
-	return gone
 }

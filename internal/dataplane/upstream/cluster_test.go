@@ -42,14 +42,30 @@ func worker(t *testing.T) *loop.Worker {
 
 func directory(t *testing.T) (*Directory, *loop.Worker) {
 	w := worker(t)
-	return NewDirectory([]*loop.Worker{w}, stats.NewRegistry(1)), w
+	d := NewDirectory([]*loop.Worker{w}, stats.NewRegistry(1))
+	t.Cleanup(d.Close)
+	return d, w
+}
+
+// metrics runs what was posted to the worker, which ends it, and reads its part of the metrics.
+func metrics(t *testing.T, c *Cluster, w *loop.Worker, want map[int]int64) {
+	t.Helper()
+	w.Stop()
+	if err := w.Run(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	for metric, n := range want {
+		if got := c.Stats(w).Get(metric); got != n {
+			t.Errorf("%s is %d, want %d", clusterStats.Metrics[metric].Name, got, n)
+		}
+	}
 }
 
 // picks is how often each host is picked.
 func picks(c *Cluster, w *loop.Worker, n int) map[string]int {
 	got := map[string]int{}
 	for range n {
-		got[c.Pick(w).Name]++
+		got[c.Pick(w, &Choice{}).Name]++
 	}
 	return got
 }
@@ -68,9 +84,9 @@ func TestRoundRobinSendsNoRunToAHost(t *testing.T) {
 	d, w := directory(t)
 	d.Set(Config{Name: "c", Policy: RoundRobin, Static: ends(2, 2, 2)})
 	c := d.Slot("c").Cluster()
-	last := c.Pick(w)
+	last := c.Pick(w, &Choice{})
 	for range 100 {
-		h := c.Pick(w)
+		h := c.Pick(w, &Choice{})
 		if h == last {
 			t.Fatalf("%s twice in a row", h.Name)
 		}
@@ -105,31 +121,17 @@ func TestLeastRequestPrefersTheIdleHost(t *testing.T) {
 	}
 }
 
-func TestSlotsAreBoundedWhateverTheWeights(t *testing.T) {
-	s := newHostSet(&hostSet{}, ends(1<<32-1, 1, 1<<31), 1)
-	if len(s.slots) > maxSlots+3 {
-		t.Fatalf("%d slots", len(s.slots))
-	}
-	count := map[*Host]int{}
-	for _, h := range s.slots {
-		count[h]++
-	}
-	if a, c := count[s.hosts[0]], count[s.hosts[2]]; count[s.hosts[1]] != 1 || a < 2*c-2 || a > 2*c+2 {
-		t.Errorf("slots %d, %d, %d", a, count[s.hosts[1]], c)
-	}
-}
-
 func TestNoHostIsPickedOfNone(t *testing.T) {
 	d, w := directory(t)
 	d.Set(Config{Name: "c"})
-	if h := d.Slot("c").Cluster().Pick(w); h != nil {
+	if h := d.Slot("c").Cluster().Pick(w, &Choice{}); h != nil {
 		t.Errorf("picked %s", h.Name)
 	}
 }
 
 func TestHostsThatStayKeepTheirState(t *testing.T) {
 	d, _ := directory(t)
-	d.Set(Config{Name: "c", EDS: true, ServiceName: "svc"})
+	d.Set(Config{Name: "c", Discovery: EDS, ServiceName: "svc"})
 	c := d.Slot("c").Cluster()
 	d.SetEndpoints("svc", ends(1, 1, 1))
 	before := c.Hosts()
@@ -155,7 +157,7 @@ func TestHostsThatStayKeepTheirState(t *testing.T) {
 func TestEndpointsMayComeBeforeTheirCluster(t *testing.T) {
 	d, _ := directory(t)
 	d.SetEndpoints("svc", ends(1, 1))
-	d.Set(Config{Name: "c", EDS: true, ServiceName: "svc"})
+	d.Set(Config{Name: "c", Discovery: EDS, ServiceName: "svc"})
 	if n := len(d.Slot("c").Cluster().Hosts()); n != 2 {
 		t.Errorf("%d hosts", n)
 	}

@@ -5,6 +5,7 @@ package upstream
 import (
 	"bytes"
 	"errors"
+	"math"
 	"syscall"
 	"time"
 
@@ -73,8 +74,11 @@ type Conn struct {
 	user    Exchange // nil: idle, or ended
 	dec     http1.ResponseDecoder
 	head    codec.Head
-	keep    time.Duration
+	cfg     *Config       // in force when it was dialled
+	keep    time.Duration // in the pool; 0 or less: for good
 	idle    loop.Timer
+	age     loop.Timer
+	served  uint32
 	sent    uint64 // bytes written before the exchange
 
 	connected bool
@@ -83,11 +87,12 @@ type Conn struct {
 	final     bool // the final head was seen
 	ended     bool // the answer is complete
 	last      bool // not to be reused
+	old       bool // past max_connection_duration
 	closed    bool
 }
 
-// Acquire gives x a connection to h: ready if it is an idle one (the request may be written at once), otherwise one that
-// is being dialled and will say Connected or Failed in a later turn. fresh asks for a new connection in any case.
+// Acquire gives x a connection to h: ready if it is an idle one (the request may be written at once), otherwise one
+// that is being dialled and will say Connected or Failed in a later turn. fresh asks for a new connection in any case.
 func (c *Cluster) Acquire(
 	w *loop.Worker, h *Host, class loop.Class, timeout time.Duration, fresh bool, x Exchange,
 ) (conn *Conn, ready bool) {
@@ -101,11 +106,18 @@ func (c *Cluster) Acquire(
 			return u, true
 		}
 	}
-	u := &Conn{Host: h, w: w, cluster: c, class: class, keep: idleDefault}
+	cfg := c.cfg.Load()
+	u := &Conn{Host: h, w: w, cluster: c, class: class, cfg: cfg, keep: cfg.IdleTimeout}
+	if u.keep == 0 {
+		u.keep = idleDefault
+	}
 	u.dec.MaxHead, u.dec.MaxFields = maxAnswerHead, maxAnswerFields
 	u.idle.Init(u.expire)
 	u.begin(x)
-	u.IO = w.Dial(h.Addr, class, timeout, u)
+	u.IO = h.dial(w, class, timeout, u)
+	if k := cfg.Keepalive; k.On {
+		u.IO.KeepAlive(loop.KeepAlive{Probes: int(min(k.Probes, math.MaxInt32)), Time: k.Time, Interval: k.Interval})
+	}
 	if class == loop.Production {
 		c.connections.Add(1)
 	}
@@ -128,7 +140,11 @@ func (c *Cluster) CanDial() bool {
 
 func (u *Conn) begin(x Exchange) {
 	u.user = x
-	u.answered, u.final, u.ended, u.last = false, false, false, false
+	u.answered, u.final, u.ended, u.last = false, false, false, u.old
+	if u.served++; u.served == u.cfg.MaxRequestsPerConnection {
+		u.last = true
+		u.cluster.Stats(u.w).Inc(CxMaxRequests)
+	}
 }
 
 // StartAnswer tells what the request was, before its answer can come.
@@ -164,8 +180,19 @@ func (u *Conn) Abort() {
 
 // expire ends a connection that was idle for its time.
 func (u *Conn) expire() {
+	u.cluster.Stats(u.w).Inc(CxIdleTimeout)
 	u.Host.dropIdle(u)
 	u.close()
+}
+
+// ages ends a connection that was open for its time: at once if it is idle, else with its exchange.
+func (u *Conn) ages() {
+	u.cluster.Stats(u.w).Inc(CxMaxDuration)
+	u.old, u.last = true, true
+	if u.user == nil {
+		u.Host.dropIdle(u)
+		u.close()
+	}
 }
 
 func (u *Conn) close() {
@@ -179,6 +206,7 @@ func (u *Conn) close() {
 func (u *Conn) gone() {
 	u.closed = true
 	u.w.Disarm(&u.idle)
+	u.w.Disarm(&u.age)
 	if u.class == loop.Production {
 		u.cluster.connections.Add(-1)
 	}
@@ -190,6 +218,10 @@ func (u *Conn) gone() {
 // Connected implements loop.Owner.
 func (u *Conn) Connected() {
 	u.connected = true
+	if d := u.cfg.MaxConnectionDuration; d > 0 {
+		u.age.Init(u.ages)
+		u.w.Arm(&u.age, d)
+	}
 	if u.user != nil {
 		u.user.Connected(u)
 	}
@@ -246,6 +278,9 @@ func (u *Conn) onHead() {
 	}
 	if t := keepAliveTimeout(h); t > 0 {
 		u.keep = t
+		if limit := u.cfg.IdleTimeout; limit > 0 {
+			u.keep = min(t, limit)
+		}
 	}
 	u.user.AnswerHead(u, h)
 }
@@ -319,8 +354,8 @@ func (u *Conn) fail(f Failure) {
 	x.Failed(u, f)
 }
 
-// keepAliveTimeout is how long to keep the connection by the host's Keep-Alive field ("timeout=5, max=100"), 0 if it tells
-// none.
+// keepAliveTimeout is how long to keep the connection by the host's Keep-Alive field ("timeout=5, max=100"), 0 if it
+// tells none.
 func keepAliveTimeout(h *codec.Head) time.Duration {
 	const parameter = "timeout="
 	for i := range h.Fields {

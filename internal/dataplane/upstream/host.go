@@ -3,8 +3,11 @@
 package upstream
 
 import (
+	"net"
 	"net/netip"
+	"strconv"
 	"sync/atomic"
+	"time"
 
 	"github.com/umbra-mesh/umbra/internal/dataplane/loop"
 )
@@ -14,13 +17,19 @@ const maxIdle = 256
 
 // Host is one address of a cluster with its live state.
 type Host struct {
-	Addr netip.AddrPort
-	Name string // Addr as text, for logs
+	Addr netip.AddrPort // invalid for a unix socket, and for a LogicalDNS host: a connection knows where it goes
+	Path string         // unix socket
+	Name string         // as text, for logs and hashing: the address, the path, or the name and port
 
-	active atomic.Int64 // production requests in flight: least request
-	gone   atomic.Bool  // left the cluster: connections are not kept
-	http10 atomic.Bool  // answered in HTTP/1.0 last: no chunked copies to it
-	pools  []pools      // by worker
+	since time.Time                      // it came
+	meta  atomic.Pointer[Endpoint]       // as configured last
+	now   atomic.Pointer[netip.AddrPort] // LogicalDNS: the first address of the newest answer
+
+	active  atomic.Int64 // production requests in flight: least request
+	gone    atomic.Bool  // left the cluster: connections are not kept
+	http10  atomic.Bool  // answered in HTTP/1.0 last: no chunked copies to it
+	monitor [2]monitor   // by loop.Class
+	pools   []pools      // by worker
 }
 
 // pools are one worker's idle connections to a host, last used first, apart for production and copies.
@@ -29,8 +38,44 @@ type pools struct {
 	_    [16]byte
 }
 
-func newHost(addr netip.AddrPort, workers int) *Host {
-	return &Host{Addr: addr, Name: addr.String(), pools: make([]pools, workers)}
+// identity is what makes two endpoints the same host.
+type identity struct {
+	addr netip.AddrPort
+	text string // a path, or a name with its port
+}
+
+func (e *Endpoint) identity() identity {
+	switch {
+	case e.Path != "":
+		return identity{text: e.Path}
+	case e.Name != "":
+		return identity{text: net.JoinHostPort(e.Name, strconv.Itoa(int(e.Port)))}
+	}
+	return identity{addr: e.Addr}
+}
+
+func newHost(id identity, e *Endpoint, workers int, now time.Time) *Host {
+	h := &Host{Addr: id.addr, Path: e.Path, Name: id.text, since: now, pools: make([]pools, workers)}
+	if id.addr.IsValid() {
+		h.Name = id.addr.String()
+	}
+	h.meta.Store(e)
+	for class := range h.monitor {
+		h.monitor[class].host, h.monitor[class].class = h, loop.Class(class)
+	}
+	return h
+}
+
+// dial begins a connection to where the host is at present.
+func (h *Host) dial(w *loop.Worker, class loop.Class, timeout time.Duration, o loop.Owner) *loop.Conn {
+	if h.Path != "" {
+		return w.DialUnix(h.Path, class, timeout, o)
+	}
+	addr := h.Addr
+	if now := h.now.Load(); now != nil {
+		addr = *now
+	}
+	return w.Dial(addr, class, timeout, o)
 }
 
 // Active is the number of production requests in flight.
@@ -66,7 +111,9 @@ func (h *Host) keepIdle(c *Conn) bool {
 		return false
 	}
 	*idle = append(*idle, c)
-	c.w.Arm(&c.idle, c.keep)
+	if c.keep > 0 {
+		c.w.Arm(&c.idle, c.keep)
+	}
 	return true
 }
 
@@ -80,6 +127,12 @@ func (h *Host) dropIdle(c *Conn) {
 			return
 		}
 	}
+}
+
+// hasIdle reports whether a worker keeps a connection of either class.
+func (h *Host) hasIdle(worker int) bool {
+	p := &h.pools[worker]
+	return len(p.idle[loop.Production])+len(p.idle[loop.Copy]) > 0
 }
 
 // closeIdle closes a worker's idle connections.

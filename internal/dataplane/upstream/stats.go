@@ -26,10 +26,31 @@ const (
 	RqRxReset
 	RqTxReset
 	RetryOrShadowAbandoned
+	CxIdleTimeout
+	CxMaxRequests
+	CxMaxDuration
+	LbHealthyPanic
+	MembershipTotal
+	MembershipHealthy
+	MembershipChange
+	UpdateAttempt
+	UpdateSuccess
+	UpdateFailure
+	EjectionsActive
+	EjectionsEnforcedTotal
+	EjectionsOverflow
+	EjectionsDetected5xx
+	EjectionsEnforced5xx
+	EjectionsDetectedGateway
+	EjectionsEnforcedGateway
+	EjectionsDetectedLocal
+	EjectionsEnforcedLocal
 )
 
 // RqTime is the histogram of a request's time until its answer was complete, in milliseconds.
 const RqTime = 0
+
+const outlier = "outlier_detection_ejections_"
 
 var clusterStats = &stats.Kind{
 	Labels: []string{"cluster_name"},
@@ -55,6 +76,30 @@ var clusterStats = &stats.Kind{
 		RqTxReset:            counter("upstream_rq_tx_reset", "Requests reset towards the host."),
 		RetryOrShadowAbandoned: counter("retry_or_shadow_abandoned",
 			"Requests whose body was too long to be kept for a retry. (Their copies were not affected.)"),
+		CxIdleTimeout:     counter("upstream_cx_idle_timeout", "Connections closed because they were idle for their time."),
+		CxMaxRequests:     counter("upstream_cx_max_requests", "Connections not used again by max_requests_per_connection."),
+		CxMaxDuration:     counter("upstream_cx_max_duration_reached", "Connections not used again by max_connection_duration."),
+		LbHealthyPanic:    counter("lb_healthy_panic", "Choices of a host among all, because too few are healthy."),
+		MembershipTotal:   gauge("membership_total", "Hosts."),
+		MembershipHealthy: gauge("membership_healthy", "Hosts that are healthy and not ejected."),
+		MembershipChange:  counter("membership_change", "Changes of the hosts."),
+		UpdateAttempt:     counter("update_attempt", "Look-ups of the cluster's names."),
+		UpdateSuccess:     counter("update_success", "Look-ups that gave addresses."),
+		UpdateFailure:     counter("update_failure", "Look-ups that failed: the last addresses stay."),
+
+		EjectionsActive:        gauge(outlier+"active", "Hosts that are ejected, for production or for copies."),
+		EjectionsEnforcedTotal: counter(outlier+"enforced_total", "Ejections."),
+		EjectionsOverflow:      counter(outlier+"overflow", "Ejections that max_ejection_percent forbade."),
+		EjectionsDetected5xx: counter(outlier+"detected_consecutive_5xx",
+			"Hosts found to fail with 5xx, ejected or not."),
+		EjectionsEnforced5xx: counter(outlier+"enforced_consecutive_5xx", "Ejections for 5xx."),
+		EjectionsDetectedGateway: counter(outlier+"detected_consecutive_gateway_failure",
+			"Hosts found to fail with 502, 503 or 504, ejected or not."),
+		EjectionsEnforcedGateway: counter(outlier+"enforced_consecutive_gateway_failure", "Ejections for 502, 503 or 504."),
+		EjectionsDetectedLocal: counter(outlier+"detected_consecutive_local_origin_failure",
+			"Hosts found to fail before an answer, ejected or not."),
+		EjectionsEnforcedLocal: counter(outlier+"enforced_consecutive_local_origin_failure",
+			"Ejections for failures before an answer."),
 	},
 	Histograms: []stats.Histogram{{
 		Name: "envoy_cluster_upstream_rq_time", Help: "Milliseconds until the answer was complete.",

@@ -8,30 +8,59 @@ package upstream
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/umbra-mesh/umbra/internal/dataplane/loop"
+	"github.com/umbra-mesh/umbra/internal/dataplane/resolve"
 	"github.com/umbra-mesh/umbra/internal/dataplane/stats"
 )
 
 // Directory holds the clusters by name. Its methods are for the configuration side (any goroutine); requests use the
-// slots they were linked to.
+// slots they were linked to. What it does by itself, looking names up, ending ejections and warming hosts up, it does on
+// goroutines of its own; Close ends that.
 type Directory struct {
 	// Immutable.
 	workers  []*loop.Worker
 	registry *stats.Registry
+	resolver *resolve.Resolver
 
 	// Guarded by mu.
-	mu        sync.Mutex
-	slots     map[string]*Slot
-	endpoints map[string][]Endpoint // by EDS service name
+	mu       sync.Mutex
+	closed   bool
+	slots    map[string]*Slot
+	services map[string]*service // by EDS service name
 }
 
-// NewDirectory returns an empty directory for these workers.
+// service is the endpoints of one EDS service name and the clusters that have them.
+type service struct {
+	endpoints []Endpoint
+	clusters  map[*Cluster]struct{}
+}
+
+// NewDirectory returns an empty directory for these workers. Names are looked up as the machine is set up to do it.
 func NewDirectory(workers []*loop.Worker, registry *stats.Registry) *Directory {
+	return NewDirectoryWith(workers, registry, resolve.System())
+}
+
+// NewDirectoryWith is NewDirectory with a Lookup of one's own.
+func NewDirectoryWith(workers []*loop.Worker, registry *stats.Registry, lookup resolve.Lookup) *Directory {
 	return &Directory{
-		workers: workers, registry: registry,
-		slots: map[string]*Slot{}, endpoints: map[string][]Endpoint{},
+		workers: workers, registry: registry, resolver: resolve.New(lookup),
+		slots: map[string]*Slot{}, services: map[string]*service{},
 	}
+}
+
+// Close ends the work in the background: look-ups, ejections' ends, warm-ups. Requests go on with what there is.
+func (d *Directory) Close() {
+	d.mu.Lock()
+	d.closed = true
+	for _, s := range d.slots {
+		if c := s.cluster.Load(); c != nil && c.timer != nil {
+			c.timer.Stop()
+		}
+	}
+	d.mu.Unlock()
+	d.resolver.Close() // those it tells want the lock
 }
 
 // Slot is the place of one cluster name. Routes and mirrors are linked to slots, so that a cluster may come, change and
@@ -60,35 +89,68 @@ func (d *Directory) slot(name string) *Slot {
 	return s
 }
 
-// Set adds a cluster or changes its settings. Hosts that stay keep their connections and counts.
+// Set adds a cluster or changes its settings. Hosts that stay keep their connections, counts and ejections.
 func (d *Directory) Set(cfg Config) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	now := time.Now()
 	s := d.slot(cfg.Name)
 	c := s.cluster.Load()
-	if c == nil {
-		c = newCluster(cfg.Name, d.registry.Set(clusterStats, cfg.Name), len(d.workers))
+	fresh := c == nil
+	if fresh {
+		c = newCluster(cfg.Name, d, d.registry.Set(clusterStats, cfg.Name), now)
 	}
-	c.cfg.Store(&cfg)
-	if cfg.EDS {
-		d.update(c, d.endpoints[cfg.ServiceName])
-	} else {
-		d.update(c, cfg.Static)
+	old := c.cfg.Swap(&cfg)
+	if old != nil && old.Discovery == OriginalDst && cfg.Discovery != OriginalDst {
+		d.forget(c)
 	}
-	s.cluster.Store(c)
+	if old != nil {
+		d.leave(c, old)
+	}
+	c.endpoints = cfg.Static
+	if cfg.Discovery == EDS {
+		svc := d.service(cfg.ServiceName)
+		svc.clusters[c] = struct{}{}
+		c.endpoints = svc.endpoints
+	}
+	d.watchNames(c, &cfg)
+	c.sweep = time.Time{}
+	if cfg.Outlier == nil {
+		d.pardon(c)
+	}
+	d.update(c, now)
+	if fresh {
+		s.cluster.Store(c)
+	}
 }
 
 // SetEndpoints replaces the hosts of every EDS cluster with that service name.
 func (d *Directory) SetEndpoints(serviceName string, endpoints []Endpoint) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.endpoints[serviceName] = endpoints
-	for _, s := range d.slots {
-		if c := s.cluster.Load(); c != nil {
-			if cfg := c.cfg.Load(); cfg.EDS && cfg.ServiceName == serviceName {
-				d.update(c, endpoints)
-			}
-		}
+	s := d.service(serviceName)
+	s.endpoints = endpoints
+	now := time.Now()
+	for c := range s.clusters {
+		c.endpoints = endpoints
+		d.update(c, now)
+	}
+}
+
+// service is what is known of a service name. The caller holds mu.
+func (d *Directory) service(name string) *service {
+	s := d.services[name]
+	if s == nil {
+		s = &service{clusters: map[*Cluster]struct{}{}}
+		d.services[name] = s
+	}
+	return s
+}
+
+// leave takes a cluster off its service. The caller holds mu.
+func (d *Directory) leave(c *Cluster, cfg *Config) {
+	if cfg.Discovery == EDS {
+		delete(d.service(cfg.ServiceName).clusters, c)
 	}
 }
 
@@ -100,10 +162,24 @@ func (d *Directory) Remove(name string) {
 	if s == nil {
 		return
 	}
-	if c := s.cluster.Swap(nil); c != nil {
-		d.retire(c.hosts.Load().hosts)
-		c.stats.Release()
+	c := s.cluster.Swap(nil)
+	if c == nil {
+		return
 	}
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	for _, n := range c.names {
+		n.stop()
+	}
+	c.names = nil
+	d.retire(c.Hosts())
+	cfg := c.cfg.Load()
+	d.leave(c, cfg)
+	if cfg.Discovery == OriginalDst {
+		d.forget(c)
+	}
+	c.stats.Release()
 }
 
 // Clusters returns the clusters there are, in no order.
@@ -119,12 +195,60 @@ func (d *Directory) Clusters() []*Cluster {
 	return cs
 }
 
-// update puts the hosts for endpoints in force: those with an address seen before are kept, those gone are retired.
-func (d *Directory) update(c *Cluster, endpoints []Endpoint) {
-	old := c.hosts.Load()
-	next := newHostSet(old, endpoints, len(d.workers))
-	c.hosts.Store(next)
-	d.retire(old.without(next))
+// update puts the hosts for a cluster's endpoints in force: those seen before are kept, those gone are retired. The
+// caller holds mu.
+func (d *Directory) update(c *Cluster, now time.Time) {
+	known := make(map[identity]*Host, len(c.members))
+	for _, m := range c.members {
+		known[m.identity()] = m.host
+	}
+	endpoints := c.resolved()
+	members := make([]member, 0, len(endpoints))
+	came := false
+	taken := make(map[identity]bool, len(endpoints))
+	for i := range endpoints {
+		e := &endpoints[i]
+		id := e.identity()
+		if taken[id] {
+			continue // the same address twice is one host
+		}
+		taken[id] = true
+		h := known[id]
+		if h == nil {
+			h, came = newHost(id, e, len(d.workers), now), true
+		} else {
+			h.meta.Store(e)
+			delete(known, id)
+		}
+		if addr, ok := c.logical(e); ok {
+			h.now.Store(&addr)
+		}
+		members = append(members, member{h, e})
+	}
+	gone := make([]*Host, 0, len(known))
+	for _, h := range known {
+		gone = append(gone, h)
+		c.leaves(h)
+	}
+	c.members = members
+	if came || len(gone) > 0 {
+		c.shown.changes++
+	}
+	d.rebuild(c, now)
+	d.retire(gone)
+}
+
+// rebuild makes what picks go by anew. The caller holds mu.
+func (d *Directory) rebuild(c *Cluster, now time.Time) {
+	cfg := c.cfg.Load()
+	set := newHostSet(cfg, c.members, loop.Production, now)
+	c.sets[loop.Production].Store(set)
+	if c.ejected != [2]int{} {
+		set = newHostSet(cfg, c.members, loop.Copy, now)
+	}
+	c.sets[loop.Copy].Store(set)
+	d.show(c)
+	d.arm(c, cfg, now)
 }
 
 // retire closes the idle connections of hosts that left; busy ones close when their exchange ends.
