@@ -53,13 +53,14 @@ func (c *Copy) finish(outcome Cause) {
 		c.stats.Inc(statDropped + int(outcome) - 1)
 	}
 	defer c.leave()
-	if t := c.policy.Target; c.begun {
+	if t := c.target; c.begun {
 		t.leave(c.streaming)
 		c.yield()
 		t.held.Add(-int64(c.held))
 		c.held = 0
 	}
 	c.giveBack()
+	c.endSpan()
 }
 
 // giveBack lets go of memory and connection: one with a complete exchange goes to its pool, any other is reset, so that
@@ -127,12 +128,23 @@ func (c *Copy) settle() {
 		return
 	}
 	rec := format.CopyRecord{
-		Time: l.w.Wall(), RequestID: t.reqID[:t.reqIDLen], Mirror: c.policy.Stats.ID, Cluster: c.policy.Target.Name(),
-		Host: c.host, PrimaryStatus: t.status, PrimaryDuration: t.duration.Milliseconds(),
+		Time: l.w.Wall(), RequestID: t.reqID[:t.reqIDLen], Mirror: c.policy.Stats.ID, Cluster: c.clusterName(),
+		PrimaryStatus: t.status, PrimaryDuration: t.duration.Milliseconds(),
 		CopyStatus: c.status, CopyDuration: c.elapsed.Milliseconds(), Outcome: c.outcome.String(),
+	}
+	if c.to != nil {
+		rec.Host = c.to.Addr
 	}
 	l.logBuf = format.AppendCopyLog(l.logBuf[:0], &rec)
 	l.engine.cfg.Log.Append(l.w.Index, l.logBuf)
+}
+
+// clusterName is where the copy was to go.
+func (c *Copy) clusterName() string {
+	if c.target != nil {
+		return c.target.Name()
+	}
+	return c.policy.Stats.Cluster
 }
 
 // rescue contains a panic in the delivery of c: promise 5.
@@ -153,13 +165,13 @@ func (c *Copy) panicked(r any) {
 	}()
 	defer c.finish(dropPanic) // whatever happens here
 	log.Error("panic in a copy, which is dropped", "mirror", c.policy.Stats.ID, "panic", r, "stack", string(debug.Stack()))
-	if c.policy.Target.panics.Add(1) == maxPanics {
+	if c.target != nil && c.target.panics.Add(1) == maxPanics {
 		log.Error("mirror disabled after repeated panics", "mirror", c.policy.Stats.ID, "cluster", c.policy.Stats.Cluster)
 	}
 }
 
-// Drain lets the worker's copies end: those alive after grace are dropped as shutdown. done is called once, when none is
-// left; new copies are dropped at once. For the worker's loop.
+// Drain lets the worker's copies end: those alive after grace are dropped as shutdown. done is called once, when none
+// is left; new copies are dropped at once. For the worker's loop.
 func (l *Local) Drain(grace time.Duration, done func()) {
 	l.closing, l.drained = true, done
 	l.graceTimer.InitCopy(func() {

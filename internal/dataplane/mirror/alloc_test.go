@@ -20,8 +20,8 @@ func TestTapDoesNotAllocate(t *testing.T) {
 	r.do(func() {
 		rx := r.w.Pool.Large()
 		once := func() {
-			tap := r.local.Arm(p, 0, h, 0)
-			tap.Begin(h, false)
+			tap := r.local.Arm(p, &Request{Draw: 0, Head: h})
+			tap.Begin(h, nil, false)
 			tap.Data(chunk.Bytes{B: rx.Buf()[:100], C: rx})
 			tap.Data(chunk.Bytes{B: rx.Buf()[:20_000], C: rx})
 			tap.End(tail)
@@ -37,7 +37,7 @@ func TestTapDoesNotAllocate(t *testing.T) {
 		once()
 		allocs = testing.AllocsPerRun(1000, once)
 		nothing = testing.AllocsPerRun(1000, func() {
-			none.Begin(h, true)
+			none.Begin(h, nil, true)
 			none.Data(chunk.Bytes{})
 			none.End(nil)
 			none.Done(200, 0)

@@ -4,13 +4,13 @@ package mirror
 
 import (
 	"errors"
-	"net/netip"
 	"time"
 
 	"github.com/umbra-mesh/umbra/internal/dataplane/chunk"
 	"github.com/umbra-mesh/umbra/internal/dataplane/codec"
 	"github.com/umbra-mesh/umbra/internal/dataplane/loop"
 	"github.com/umbra-mesh/umbra/internal/dataplane/stats"
+	"github.com/umbra-mesh/umbra/internal/dataplane/trace"
 	"github.com/umbra-mesh/umbra/internal/dataplane/upstream"
 )
 
@@ -43,6 +43,8 @@ type Copy struct {
 type state struct {
 	tap    *Tap
 	policy Policy
+	target *Target // the policy's, or the one that the request names; nil: there is none
+	span   trace.Context
 	stats  *stats.Block
 	start  int64 // loop time
 
@@ -59,7 +61,7 @@ type state struct {
 	deadline  int64
 
 	cluster  *upstream.Cluster // set with the exchange: counted there
-	host     netip.AddrPort
+	to       *upstream.Host
 	conn     *upstream.Conn
 	ready    bool   // conn is up
 	base     uint64 // what conn had sent before this exchange
@@ -75,7 +77,7 @@ type state struct {
 	elapsed time.Duration
 }
 
-func (l *Local) newCopy(t *Tap, p *Policy, s *stats.Block, timeout time.Duration) *Copy {
+func (l *Local) newCopy(t *Tap, p *Policy, target *Target, s *stats.Block) *Copy {
 	c := l.copies
 	if c == nil {
 		c = &Copy{local: l}
@@ -87,11 +89,11 @@ func (l *Local) newCopy(t *Tap, p *Policy, s *stats.Block, timeout time.Duration
 		c.next = nil
 		l.freeCopies--
 	}
-	c.tap, c.policy, c.stats = t, *p, s
+	c.tap, c.policy, c.target, c.stats = t, *p, target, s
 	c.start = l.w.Now()
 	c.timeout = l.engine.limits.Timeout
-	if timeout > 0 {
-		c.timeout = min(c.timeout, timeout)
+	if t.timeout > 0 {
+		c.timeout = min(c.timeout, t.timeout)
 	}
 	t.copies = append(t.copies, c)
 	t.open++
@@ -132,13 +134,13 @@ func (c *Copy) run() {
 }
 
 func (c *Copy) connect() {
-	w, t := c.local.w, c.policy.Target
+	w, t := c.local.w, c.target
 	cluster := t.slot.Cluster()
 	if cluster == nil {
 		c.finish(dropConfig)
 		return
 	}
-	host := cluster.Pick(w)
+	host := cluster.Pick(w, &upstream.Choice{Hash: c.tap.hash, Hashed: c.tap.hashed, Class: loop.Copy})
 	if host == nil {
 		cluster.Stats(w).Inc(upstream.CxNoneHealthy)
 		c.finish(dropNoEndpoint)
@@ -157,7 +159,7 @@ func (c *Copy) connect() {
 		limit = min(limit, d)
 	}
 	conn, ready := cluster.Acquire(w, host, loop.Copy, limit, false, c)
-	c.cluster, c.conn, c.host = cluster, conn, host.Addr
+	c.cluster, c.conn, c.to = cluster, conn, host
 	c.base = conn.IO.Sent()
 	conn.IO.Out().Meter = &c.local.engine.budget
 	s := cluster.Stats(w)
@@ -176,7 +178,7 @@ func (c *Copy) up() {
 // Connected implements upstream.Exchange.
 func (c *Copy) Connected(*upstream.Conn) {
 	defer c.rescue()
-	c.policy.Target.dialed()
+	c.target.dialed()
 	c.up()
 	c.run()
 }
@@ -186,6 +188,7 @@ func (c *Copy) AnswerHead(_ *upstream.Conn, h *codec.Head) {
 	defer c.rescue()
 	if h.Status >= 200 {
 		c.status = h.Status
+		c.cluster.Report(c.local.w, c.to, upstream.Result{Status: h.Status, Class: loop.Copy})
 		c.wrote()
 	}
 }
@@ -220,13 +223,16 @@ func (c *Copy) Writable(*upstream.Conn) {
 // Failed implements upstream.Exchange.
 func (c *Copy) Failed(_ *upstream.Conn, f upstream.Failure) {
 	defer c.rescue()
-	c.wrote() // while there is a connection to ask
+	c.wrote()                    // while there is a connection to ask
+	if !f.Reused || f.Answered { // a reused connection that proves dead says nothing of its host
+		c.blame()
+	}
 	c.conn, c.ready = nil, false
 	switch {
 	case errors.Is(f.Err, loop.ErrPanic):
 		c.panicked(f.Err)
 	case f.Kind == upstream.ConnectRefused, f.Kind == upstream.ConnectTimeout:
-		c.policy.Target.dialFailed(c.local.time())
+		c.target.dialFailed(c.local.time())
 		c.finish(dropConnect)
 	case f.Kind == upstream.Protocol:
 		c.conclude(dropProtocol)
@@ -235,6 +241,13 @@ func (c *Copy) Failed(_ *upstream.Conn, f upstream.Failure) {
 	default:
 		c.cluster.Stats(c.local.w).Inc(upstream.RqRxReset)
 		c.conclude(dropReset)
+	}
+}
+
+// blame tells outlier detection of the mirror's cluster that the host gave no answer.
+func (c *Copy) blame() {
+	if c.status == 0 {
+		c.cluster.Report(c.local.w, c.to, upstream.Result{Local: true, Connected: c.ready, Class: loop.Copy})
 	}
 }
 
@@ -267,9 +280,13 @@ func (c *Copy) expire() {
 	case c.answered && c.wrote():
 		c.finish(delivered)
 	case c.complete && left <= 0 && !c.ready && c.conn != nil: // the route allows less than a connect may take
-		c.policy.Target.dialFailed(c.local.time())
+		c.target.dialFailed(c.local.time())
+		c.blame()
 		c.finish(dropConnect)
 	case c.complete && left <= 0:
+		if c.cluster != nil {
+			c.blame()
+		}
 		c.conclude(dropTimeout)
 	case c.answered:
 		c.local.w.Arm(&c.timer, sentPoll)

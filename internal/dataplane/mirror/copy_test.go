@@ -22,7 +22,7 @@ import (
 
 func TestNilTapDoesNothing(t *testing.T) {
 	var tap *Tap
-	tap.Begin(nil, true)
+	tap.Begin(nil, nil, true)
 	tap.Data(chunk.Bytes{B: []byte("x")})
 	tap.Replay(nil)
 	tap.End(nil)
@@ -32,7 +32,7 @@ func TestNilTapDoesNothing(t *testing.T) {
 	p := r.policy("b")
 	p.Numerator = 0
 	r.do(func() {
-		if got := r.local.Arm([]Policy{p}, 7, head(t, get), 0); got != nil {
+		if got := r.local.Arm([]Policy{p}, &Request{Draw: 7, Head: head(t, get)}); got != nil {
 			t.Error("a tap without a copy")
 		}
 	})
@@ -48,21 +48,21 @@ func TestTapEndsOnceInAnyOrder(t *testing.T) {
 		calls func(t *Tap)
 		want  string
 	}{
-		{"abort before begin", func(t *Tap) { t.Abort(); t.Begin(h, true); t.End(nil); t.Done(503, 0) }, "refused"},
+		{"abort before begin", func(t *Tap) { t.Abort(); t.Begin(h, nil, true); t.End(nil); t.Done(503, 0) }, "refused"},
 		{"done before begin", func(t *Tap) { t.Done(503, 0) }, "refused"},
 		{"end before begin", func(t *Tap) { t.End(nil); t.Data(x); t.Abort(); t.Done(0, 0) }, "refused"},
 		{"abort", func(t *Tap) {
-			t.Begin(h, false)
+			t.Begin(h, nil, false)
 			t.Data(x)
 			t.Abort()
 			t.Abort()
 			t.End(nil)
 			t.Done(0, 0)
 		}, "partial"},
-		{"done without end", func(t *Tap) { t.Begin(h, false); t.Done(413, 0) }, "partial"},
+		{"done without end", func(t *Tap) { t.Begin(h, nil, false); t.Done(413, 0) }, "partial"},
 		{"abort after end", func(t *Tap) {
-			t.Begin(h, true)
-			t.Begin(h, true)
+			t.Begin(h, nil, true)
+			t.Begin(h, nil, true)
 			t.End(nil)
 			t.End(nil)
 			t.Abort()
@@ -70,7 +70,7 @@ func TestTapEndsOnceInAnyOrder(t *testing.T) {
 		}, ""},
 	} {
 		before := r.counts(p)
-		r.do(func() { c.calls(r.local.Arm([]Policy{p}, 0, h, 0)) })
+		r.do(func() { c.calls(r.local.Arm([]Policy{p}, &Request{Draw: 0, Head: h})) })
 		after := r.counts(p)
 		if c.want == "" && after.Delivered != before.Delivered+1 ||
 			c.want != "" && after.Dropped[c.want] != before.Dropped[c.want]+1 {
@@ -87,8 +87,8 @@ func TestBodyIsSharedByCopiesAndCountedOnce(t *testing.T) {
 	ps := []Policy{r.policy("b"), r.policy("c")} // no host: the copies keep what they hold until the copies' part
 	h := head(t, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 65536\r\n\r\n")
 	r.do(func() {
-		tap := r.local.Arm(ps, 0, h, 0)
-		tap.Begin(h, false)
+		tap := r.local.Arm(ps, &Request{Draw: 0, Head: h})
+		tap.Begin(h, nil, false)
 		heads := r.engine.Held()
 		c := r.w.Pool.Large()
 		tap.Data(chunk.Bytes{B: c.Buf(), C: c})
@@ -141,13 +141,13 @@ func TestOneWorkerNeverHoldsMoreThanTheLimit(t *testing.T) {
 			replay.Append(r.w.Pool, make([]byte, 1000*i))
 		}
 		for i := range ps {
-			tap := r.local.Arm(ps[i:i+1], 0, small, 0)
+			tap := r.local.Arm(ps[i:i+1], &Request{Draw: 0, Head: small})
 			taps = append(taps, tap)
 			h := small
 			if i%2 == 0 {
 				h = big
 			}
-			tap.Begin(h, false)
+			tap.Begin(h, nil, false)
 			check("head")
 			if i%5 == 0 {
 				tap.Replay(&replay)
@@ -192,9 +192,9 @@ func (r *rig) farConn(h *codec.Head) (p Policy, tap *Tap, c *Copy, far *net.TCPC
 	defer l.Close()
 	p = r.policy("far", l.Addr().String())
 	r.do(func() {
-		tap = r.local.Arm([]Policy{p}, 0, h, 0)
+		tap = r.local.Arm([]Policy{p}, &Request{Draw: 0, Head: h})
 		c = tap.copies[0]
-		tap.Begin(h, false)
+		tap.Begin(h, nil, false)
 	})
 	conn, err := l.Accept()
 	if err != nil {
@@ -270,9 +270,9 @@ func TestPanicInDeliveryKillsOneCopyAndFiveDisableTheTarget(t *testing.T) {
 	for i := range maxPanics + 2 {
 		var c *Copy
 		r.do(func() {
-			tap := r.local.Arm([]Policy{sick, sound}, 0, h, 0)
+			tap := r.local.Arm([]Policy{sick, sound}, &Request{Draw: 0, Head: h})
 			c = tap.copies[0]
-			tap.Begin(h, true)
+			tap.Begin(h, nil, true)
 			tap.End(nil)
 			tap.Done(200, 0)
 		})
@@ -320,13 +320,13 @@ func TestDrainGivesCopiesTheirGraceAndDropsTheRest(t *testing.T) {
 	slow, quick := head(t, get), head(t, strings.Replace(get, "GET", "PUT", 1))
 	send := func() {
 		for range 3 {
-			tap := r.local.Arm([]Policy{p}, 0, slow, 0)
-			tap.Begin(slow, true)
+			tap := r.local.Arm([]Policy{p}, &Request{Draw: 0, Head: slow})
+			tap.Begin(slow, nil, true)
 			tap.End(nil)
 			tap.Done(200, 0)
 		}
-		tap := r.local.Arm([]Policy{p}, 0, quick, 0)
-		tap.Begin(quick, true)
+		tap := r.local.Arm([]Policy{p}, &Request{Draw: 0, Head: quick})
+		tap.Begin(quick, nil, true)
 		tap.End(nil)
 		tap.Done(200, 0)
 	}
@@ -336,8 +336,8 @@ func TestDrainGivesCopiesTheirGraceAndDropsTheRest(t *testing.T) {
 	r.do(func() {
 		send()
 		r.local.Drain(grace, func() { drained <- r.local.Live() })
-		tap := r.local.Arm([]Policy{p}, 0, quick, 0) // too late
-		tap.Begin(quick, true)
+		tap := r.local.Arm([]Policy{p}, &Request{Draw: 0, Head: quick}) // too late
+		tap.Begin(quick, nil, true)
 		tap.End(nil)
 		tap.Done(200, 0)
 	})
@@ -374,8 +374,8 @@ func TestLogLineOfEachCopyHasBothSides(t *testing.T) {
 	h := head(t, get)
 	var tap *Tap
 	begin := func() {
-		tap = r.local.Arm([]Policy{p, none}, 0, h, 0)
-		tap.Begin(h, true)
+		tap = r.local.Arm([]Policy{p, none}, &Request{Draw: 0, Head: h})
+		tap.Begin(h, nil, true)
 		tap.End(nil)
 	}
 	// The copy ends before production, then after it.
@@ -420,7 +420,7 @@ func TestObjectsAreUsedAgainAndNotHoarded(t *testing.T) {
 	r.do(func() {
 		var taps []*Tap
 		for range 2 * keepFree {
-			taps = append(taps, r.local.Arm([]Policy{p}, 0, h, 0))
+			taps = append(taps, r.local.Arm([]Policy{p}, &Request{Draw: 0, Head: h}))
 		}
 		for _, tap := range taps {
 			tap.Done(503, 0)

@@ -6,6 +6,7 @@ import (
 	"github.com/umbra-mesh/umbra/internal/dataplane/chunk"
 	"github.com/umbra-mesh/umbra/internal/dataplane/codec"
 	"github.com/umbra-mesh/umbra/internal/dataplane/codec/http1"
+	"github.com/umbra-mesh/umbra/internal/dataplane/format"
 )
 
 // windowMin is what a copy may lag behind however little memory is left.
@@ -14,9 +15,9 @@ const windowMin = 64 << 10
 // This file is production's side of a copy: what a tap puts into its queue.
 
 // begin renders the head and takes a slot. Everything else waits for the copies' part of the turn.
-func (c *Copy) begin(h *codec.Head, complete bool) {
+func (c *Copy) begin(h *codec.Head, v *format.Values, complete bool) {
 	defer c.rescue()
-	l, t := c.local, c.policy.Target
+	l, t := c.local, c.target
 	hops := hopsOf(h)
 	switch {
 	case hops >= l.engine.limits.MaxHops:
@@ -35,7 +36,8 @@ func (c *Copy) begin(h *codec.Head, complete bool) {
 	c.begun, c.streaming = true, !complete
 	c.isHead = h.IsHead
 	c.chunked = h.Length < 0
-	head := l.scratch.render(h, c.policy.KeepHost, l.engine.cfg.LocalIP, hops+1)
+	c.startSpan()
+	head := l.scratch.render(c, h, v, hops+1)
 	if c.admit(len(head), capacity(len(head))) {
 		c.queue.Append(l.w.Pool, head)
 		c.queued()
@@ -92,7 +94,7 @@ func (c *Copy) end(tail []byte) {
 	c.complete = true
 	if c.streaming {
 		c.streaming = false
-		c.policy.Target.streaming.Add(-1)
+		c.target.streaming.Add(-1)
 	}
 	c.deadline = c.local.w.Now() + int64(c.timeout)
 	if c.answered {
@@ -109,7 +111,7 @@ func capacity(n int) int { return (n/chunk.Size+1)*chunk.Size + 2*chunk.Small }
 // admit decides whether n more bytes, in chunks of at most size bytes, may be held for this copy; if not, the copy is
 // dropped.
 func (c *Copy) admit(n, size int) bool {
-	l, t := c.local, c.policy.Target
+	l, t := c.local, c.target
 	free := l.engine.budget.free()
 	window := min(max(free/8, windowMin), int64(l.engine.limits.Window))
 	if int64(c.pending()+n) > window {
@@ -148,7 +150,7 @@ func (c *Copy) account() {
 		n += c.conn.IO.Out().Held()
 	}
 	if n != c.held {
-		c.policy.Target.held.Add(int64(n - c.held))
+		c.target.held.Add(int64(n - c.held))
 		c.held = n
 	}
 }

@@ -9,6 +9,8 @@ import (
 
 	"github.com/umbra-mesh/umbra/internal/dataplane/codec"
 	"github.com/umbra-mesh/umbra/internal/dataplane/codec/http1"
+	"github.com/umbra-mesh/umbra/internal/dataplane/format"
+	"github.com/umbra-mesh/umbra/internal/dataplane/trace"
 )
 
 var (
@@ -18,60 +20,70 @@ var (
 
 // scratch is where a copy's head is put together; reused.
 type scratch struct {
-	head   codec.Head
-	out    []byte
-	values []byte
+	head codec.Head
+	out  []byte
 }
 
-// render gives the copy's head: production's as first sent, with the documented changes (Envoy: shadow_writer_impl.cc,
-// async_client_impl.cc): Host with the suffix, x-envoy-internal, this node appended to x-forwarded-for, and our hop
-// count. Expect is left out: production alone decides whether the body comes. The result is valid until the next call.
-func (s *scratch) render(h *codec.Head, keepHost bool, localIP string, hops int) []byte {
-	s.values = s.values[:0]
-	fields := append(s.head.Fields[:0], h.Fields...)
-	s.head = *h
-	s.head.Fields = fields
-	c := &s.head
-	if !keepHost {
-		c.Authority = s.value(shadowHost(h.Authority))
+// maxScratch is the memory that a scratch keeps from head to head.
+const maxScratch = 64 << 10
+
+// render gives the copy's head: production's as first sent, with the documented changes, in Envoy's order
+// (shadow_writer_impl.cc, async_client_impl.cc): the policy's field mutations, Host as it says or with the suffix, then
+// x-envoy-internal, this node appended to x-forwarded-for, the time limit of the whole request, our hop count, and the
+// context of the copy's own span. Expect is left out: production alone decides whether the body comes. The result is
+// valid until the next call.
+func (s *scratch) render(c *Copy, h *codec.Head, v *format.Values, hops int) []byte {
+	e, p := c.local.engine, &c.policy
+	buf, fields := s.head.Buf[:0], append(s.head.Fields[:0], h.Fields...)
+	if cap(buf) > maxScratch {
+		buf = nil
 	}
-	c.Del(codec.Expect)
-	c.Set(codec.EnvoyInternal, trueText)
-	c.Set(codec.ForwardedFor, s.forwarded(h, localIP))
-	c.Set(codec.MirrorHops, s.number(hops))
-	s.out = http1.AppendRequestHead(s.out[:0], c, 0)
+	s.head = *h
+	s.head.Buf, s.head.Fields = buf, fields
+	d := &s.head
+	p.Headers.Request(d, v)
+	switch {
+	case p.Host != "":
+		at := len(d.Buf)
+		d.Buf = append(d.Buf, p.Host...)
+		d.Authority = d.Buf[at:len(d.Buf):len(d.Buf)]
+	case !p.KeepHost:
+		d.Authority = d.Store(shadowHost(h.Authority))
+	}
+	d.Del(codec.Expect)
+	d.Set(codec.EnvoyInternal, trueText)
+	d.Set(codec.ForwardedFor, forwarded(d, e.cfg.LocalIP))
+	if t := c.tap.timeout; t > 0 {
+		d.Set(codec.EnvoyExpectedTimeout, number(d, max(t.Milliseconds(), 1)))
+	}
+	d.Set(codec.MirrorHops, number(d, int64(hops)))
+	if t := e.cfg.Tracer; t != nil {
+		trace.Write(d, t.Formats(), &c.span, true)
+	}
+	s.out = http1.AppendRequestHead(s.out[:0], d, 0)
 	return s.out
 }
 
 // forwarded is all of the request's x-forwarded-for as one list, with this node added (Envoy: no space).
-func (s *scratch) forwarded(h *codec.Head, localIP string) []byte {
-	at := len(s.values)
+func forwarded(h *codec.Head, localIP string) []byte {
+	at := len(h.Buf)
 	for i := range h.Fields {
 		if f := &h.Fields[i]; f.ID == codec.ForwardedFor && f.Name != nil && len(f.Value) > 0 {
-			s.values = append(append(s.values, f.Value...), ',')
+			h.Buf = append(append(h.Buf, f.Value...), ',')
 		}
 	}
-	s.values = append(s.values, localIP...)
-	return s.values[at:len(s.values):len(s.values)]
+	h.Buf = append(h.Buf, localIP...)
+	return h.Buf[at:len(h.Buf):len(h.Buf)]
 }
 
-func (s *scratch) number(n int) []byte {
-	at := len(s.values)
-	s.values = strconv.AppendInt(s.values, int64(n), 10)
-	return s.values[at:len(s.values):len(s.values)]
+func number(h *codec.Head, n int64) []byte {
+	at := len(h.Buf)
+	h.Buf = strconv.AppendInt(h.Buf, n, 10)
+	return h.Buf[at:len(h.Buf):len(h.Buf)]
 }
 
-// value joins parts in memory that lasts until the next render.
-func (s *scratch) value(parts ...[]byte) []byte {
-	at := len(s.values)
-	for _, p := range parts {
-		s.values = append(s.values, p...)
-	}
-	return s.values[at:len(s.values):len(s.values)]
-}
-
-// shadowHost splits authority where the suffix belongs: before a port, after the bracket of an IPv6 literal. A host that
-// has the suffix keeps one.
+// shadowHost splits authority where the suffix belongs: before a port, after the bracket of an IPv6 literal. A host
+// that has the suffix keeps one.
 func shadowHost(authority []byte) (host, add, port []byte) {
 	end := len(authority)
 	if colon := bytes.LastIndexByte(authority, ':'); colon > bytes.LastIndexByte(authority, ']') {

@@ -4,8 +4,12 @@ package mirror
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/umbra-mesh/umbra/internal/dataplane/filter"
+	"github.com/umbra-mesh/umbra/internal/dataplane/format"
 )
 
 func TestHeadOfTheCopy(t *testing.T) {
@@ -37,8 +41,64 @@ func TestHeadOfTheCopy(t *testing.T) {
 	} {
 		var s scratch
 		for range 2 { // scratch is used again
-			got := string(s.render(head(t, c.in), c.keep, "192.0.2.1", c.hops))
+			got := string(s.render(copyBy(Policy{KeepHost: c.keep}, Request{}), head(t, c.in), nil, c.hops))
 			if d := cmp.Diff(c.want, got); d != "" {
+				t.Errorf("%s: %s", c.name, d)
+			}
+		}
+	}
+}
+
+// copyBy is a copy by a policy, of a request.
+func copyBy(p Policy, q Request) *Copy {
+	l := &Local{engine: NewEngine(Config{LocalIP: "192.0.2.1"})}
+	return &Copy{local: l, state: state{policy: p, tap: &Tap{local: l, timeout: q.Timeout, span: q.Span}}}
+}
+
+func TestHeadOfTheCopyByPolicy(t *testing.T) {
+	template := func(text string) format.Template {
+		v, err := format.ParseTemplate(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	mutations := filter.NewMutations([]filter.Mutation{
+		{Name: "cookie", Remove: true},
+		{Name: "x-copy-of", Value: template("%REQ(:AUTHORITY)%")},
+		{Name: "x-a", Value: template("2"), Action: filter.AppendIfExistsOrAdd},
+	})
+	const in = "GET / HTTP/1.1\r\nHost: h:80\r\nCookie: c\r\nX-A: 1\r\nx-envoy-expected-rq-timeout-ms: 2000\r\n\r\n"
+	const tail = "x-envoy-internal: true\r\nx-forwarded-for: 192.0.2.1\r\n"
+	for _, c := range []struct {
+		name string
+		p    Policy
+		q    Request
+		want string
+	}{
+		{
+			"mutations, and the host with its suffix", Policy{Headers: mutations}, Request{},
+			"Host: h-shadow:80\r\nX-A: 1\r\nx-envoy-expected-rq-timeout-ms: 2000\r\nx-copy-of: h:80\r\nx-a: 2\r\n" + tail,
+		},
+		{
+			"a literal host has no suffix and no port", Policy{Host: "copy.example"}, Request{},
+			"Host: copy.example\r\nCookie: c\r\nX-A: 1\r\nx-envoy-expected-rq-timeout-ms: 2000\r\n" + tail,
+		},
+		{
+			"a literal host and the flag that keeps the host", Policy{Host: "copy.example", KeepHost: true}, Request{},
+			"Host: copy.example\r\nCookie: c\r\nX-A: 1\r\nx-envoy-expected-rq-timeout-ms: 2000\r\n" + tail,
+		},
+		{
+			"the whole request's time, not the attempt's", Policy{KeepHost: true}, Request{Timeout: 7 * time.Second},
+			"Host: h:80\r\nCookie: c\r\nX-A: 1\r\n" + tail + "x-envoy-expected-rq-timeout-ms: 7000\r\n",
+		},
+	} {
+		var s scratch
+		for range 2 {
+			h := head(t, in)
+			v := &format.Values{Request: filter.View(h)}
+			got := string(s.render(copyBy(c.p, c.q), h, v, 1))
+			if d := cmp.Diff("GET / HTTP/1.1\r\n"+c.want+"x-umbra-mirror-hops: 1\r\n\r\n", got); d != "" {
 				t.Errorf("%s: %s", c.name, d)
 			}
 		}
@@ -50,7 +110,7 @@ func TestProductionsHeadIsNotChanged(t *testing.T) {
 		"Content-Length: 5\r\n\r\n")
 	before := head(t, string(h.Buf))
 	var s scratch
-	s.render(h, false, "192.0.2.1", 1)
+	s.render(copyBy(Policy{}, Request{}), h, nil, 1)
 	if d := cmp.Diff(before, h); d != "" {
 		t.Error(d)
 	}

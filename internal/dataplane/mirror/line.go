@@ -45,7 +45,7 @@ func (c *Copy) seize() bool {
 	if c.placed || c.waiting {
 		return c.placed
 	}
-	ln := c.local.lane(c.policy.Target)
+	ln := c.local.lane(c.target)
 	if ln.head == nil && ln.target.takePlace() {
 		c.placed = true
 		return true
@@ -58,11 +58,11 @@ func (c *Copy) seize() bool {
 func (c *Copy) yield() {
 	switch {
 	case c.waiting:
-		c.local.lane(c.policy.Target).remove(c)
+		c.local.lane(c.target).remove(c)
 	case c.placed:
 		c.placed = false
-		c.policy.Target.places.Add(-1)
-		c.local.lane(c.policy.Target).wake()
+		c.target.places.Add(-1)
+		c.local.lane(c.target).wake()
 	}
 }
 

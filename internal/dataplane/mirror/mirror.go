@@ -26,6 +26,7 @@ import (
 	"github.com/umbra-mesh/umbra/internal/dataplane/format"
 	"github.com/umbra-mesh/umbra/internal/dataplane/loop"
 	"github.com/umbra-mesh/umbra/internal/dataplane/stats"
+	"github.com/umbra-mesh/umbra/internal/dataplane/trace"
 	"github.com/umbra-mesh/umbra/internal/dataplane/upstream"
 )
 
@@ -70,6 +71,8 @@ type Config struct {
 	Logger   *slog.Logger
 	// Log gets a line for each copy that ended; nil: none.
 	Log *format.Writer
+	// Tracer makes a span of each copy; nil: the copy has the request's trace context unchanged.
+	Tracer *trace.Tracer
 }
 
 // Engine is the process's mirror: targets, limits and the kill switch.

@@ -10,6 +10,7 @@ const (
 	statEligible = iota
 	statSkippedOff
 	statSkippedUpgrade
+	statSkippedHeader
 	statSelected
 	statSent
 	statDelivered
@@ -34,6 +35,10 @@ var mirrorStats = func() *stats.Kind {
 			statSkippedUpgrade: {
 				Name: "umbra_mirror_skipped_total", Help: "Eligible requests not considered for a copy.", Type: stats.Counter,
 				Labels: [][2]string{{"reason", "upgrade"}},
+			},
+			statSkippedHeader: {
+				Name: "umbra_mirror_skipped_total", Help: "Eligible requests not considered for a copy.", Type: stats.Counter,
+				Labels: [][2]string{{"reason", "cluster_header"}},
 			},
 			statSelected: {
 				Name: "umbra_mirror_selected_total", Help: "Copies begun: requests the draw chose.", Type: stats.Counter,
@@ -64,6 +69,7 @@ type Stats struct {
 	ID      string
 	Cluster string
 	set     *stats.Set
+	retired uint64 // guarded by Engine.mu: changes with each retirement and each return
 }
 
 // Stats returns the counters of a mirror; the same ones for the same names.
@@ -76,6 +82,7 @@ func (e *Engine) Stats(id, cluster string) *Stats {
 		s = &Stats{ID: id, Cluster: cluster, set: e.cfg.Registry.Set(mirrorStats, id, cluster)}
 		e.stats[k] = s
 	}
+	s.retired++ // not while it is in use again
 	return s
 }
 
@@ -90,7 +97,8 @@ type Counts struct {
 func (s *Stats) Counts() Counts {
 	sum := s.set.Sum()
 	c := Counts{
-		Eligible: sum.Get(statEligible), Skipped: sum.Get(statSkippedOff) + sum.Get(statSkippedUpgrade),
+		Eligible: sum.Get(statEligible),
+		Skipped:  sum.Get(statSkippedOff) + sum.Get(statSkippedUpgrade) + sum.Get(statSkippedHeader),
 		Selected: sum.Get(statSelected), Sent: sum.Get(statSent), Delivered: sum.Get(statDelivered), Live: sum.Get(statLive),
 		Dropped: map[string]int64{},
 	}

@@ -7,6 +7,9 @@ import (
 
 	"github.com/umbra-mesh/umbra/internal/dataplane/chunk"
 	"github.com/umbra-mesh/umbra/internal/dataplane/codec"
+	"github.com/umbra-mesh/umbra/internal/dataplane/filter"
+	"github.com/umbra-mesh/umbra/internal/dataplane/format"
+	"github.com/umbra-mesh/umbra/internal/dataplane/trace"
 )
 
 // Tap is a request's side of its copies. A nil Tap is usable and does nothing. Its methods follow production's request
@@ -17,6 +20,12 @@ type Tap struct {
 	local  *Local
 	copies []*Copy
 	open   int // copies whose outcome is not yet known and logged
+
+	timeout time.Duration // the route's
+	hash    uint64
+	hashed  bool
+	values  bool          // a copy's head has templates
+	span    trace.Context // production's
 
 	begun    bool
 	ended    bool // the request is complete, or given up
@@ -29,9 +38,19 @@ type Tap struct {
 	next *Tap // free list
 }
 
+// Request is what a request brings to the choice of its copies.
+type Request struct {
+	Draw    uint64      // shared by all policies
+	Head    *codec.Head // as production gets it, so far
+	Timeout time.Duration
+	Hash    uint64 // production's key for consistent hashing, if Hashed: copies go by it too
+	Hashed  bool
+	Span    trace.Context // production's, if there is a tracer
+}
+
 // Arm lets each policy of a matched request choose, by the draw they share, and returns the tap of those that chose it:
-// nil if none did. timeout is the route's, 0 for none.
-func (l *Local) Arm(policies []Policy, draw uint64, h *codec.Head, timeout time.Duration) (t *Tap) {
+// nil if none did.
+func (l *Local) Arm(policies []Policy, q *Request) (t *Tap) {
 	defer func() {
 		if r := recover(); r != nil {
 			l.engine.cfg.Logger.Error("panic while choosing copies", "panic", r)
@@ -47,24 +66,37 @@ func (l *Local) Arm(policies []Policy, draw uint64, h *codec.Head, timeout time.
 		case !on:
 			s.Inc(statSkippedOff)
 			continue
-		case h.Upgrade:
+		case q.Head.Upgrade:
 			s.Inc(statSkippedUpgrade)
 			continue
-		case !p.Selects(draw):
+		case !p.Selects(q.Draw):
 			continue
 		}
-		if t == nil {
-			t = l.newTap(h)
+		target := p.Target
+		if p.ClusterHeader != "" {
+			name, _ := filter.View(q.Head).Lookup(p.ClusterHeader)
+			if len(name) == 0 {
+				s.Inc(statSkippedHeader)
+				continue
+			}
+			target = p.Named(name)
 		}
-		c := l.newCopy(t, p, s, timeout)
-		if l.closing {
+		if t == nil {
+			t = l.newTap(q)
+		}
+		t.values = t.values || !p.Headers.Literal()
+		c := l.newCopy(t, p, target, s)
+		switch {
+		case l.closing:
 			c.finish(dropShutdown)
+		case target == nil:
+			c.finish(dropConfig)
 		}
 	}
 	return t
 }
 
-func (l *Local) newTap(h *codec.Head) *Tap {
+func (l *Local) newTap(q *Request) *Tap {
 	t := l.taps
 	if t == nil {
 		t = &Tap{local: l}
@@ -73,20 +105,25 @@ func (l *Local) newTap(h *codec.Head) *Tap {
 		l.freeTaps--
 		*t = Tap{local: l, copies: t.copies[:0]}
 	}
-	t.reqIDLen = copy(t.reqID[:], h.Get(codec.RequestID))
+	t.timeout, t.hash, t.hashed, t.span = q.Timeout, q.Hash, q.Hashed, q.Span
+	t.reqIDLen = copy(t.reqID[:], q.Head.Get(codec.RequestID))
 	return t
 }
 
-// Begin starts the copies: production's first attempt holds a connection. h is production's head as it is sent.
-// complete tells that End follows at once, so that the copy needs no streaming slot.
-func (t *Tap) Begin(h *codec.Head, complete bool) {
+// WantsValues reports whether Begin needs the values of templates.
+func (t *Tap) WantsValues() bool { return t != nil && t.values }
+
+// Begin starts the copies: production's first attempt holds a connection. h is production's head as it is sent, v what
+// templates may ask for, nil if WantsValues is false. complete tells that End follows at once, so that the copy needs
+// no streaming slot.
+func (t *Tap) Begin(h *codec.Head, v *format.Values, complete bool) {
 	if t == nil || t.begun || t.ended {
 		return
 	}
 	t.begun = true
 	for _, c := range t.copies {
 		if !c.done {
-			c.begin(h, complete)
+			c.begin(h, v, complete)
 		}
 	}
 }
