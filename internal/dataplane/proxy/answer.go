@@ -8,7 +8,6 @@ import (
 	"github.com/umbra-mesh/umbra/internal/dataplane/chunk"
 	"github.com/umbra-mesh/umbra/internal/dataplane/codec"
 	"github.com/umbra-mesh/umbra/internal/dataplane/codec/http1"
-	"github.com/umbra-mesh/umbra/internal/dataplane/filter"
 	"github.com/umbra-mesh/umbra/internal/dataplane/loop"
 	"github.com/umbra-mesh/umbra/internal/dataplane/upstream"
 )
@@ -17,6 +16,7 @@ import (
 func (s *Stream) AnswerHead(_ *upstream.Conn, h *codec.Head) {
 	w := s.wk.w
 	s.active = w.Now()
+	s.upstreamActive()
 	if h.Status < 200 {
 		if s.head.Minor > 0 { // RFC 9110 §15.2: never to an HTTP/1.0 client
 			s.wk.out = http1.AppendResponseHead(s.wk.out[:0], h, 0)
@@ -27,11 +27,14 @@ func (s *Stream) AnswerHead(_ *upstream.Conn, h *codec.Head) {
 	c := s.cluster.Stats(w)
 	c.Inc(upstream.RqCompleted)
 	c.Code(h.Status)
+	s.action.Stats.answered(w.Index, h.Status)
+	s.cluster.Report(w, s.host, upstream.Result{Status: s.verdict(h)})
 	if s.retryAnswer(h) {
 		return
 	}
 	if s.retries > 0 && h.Status < 500 {
 		c.Inc(upstream.RqRetrySuccess)
+		s.action.Stats.inc(w.Index, routeRetrySuccess)
 	}
 	w.Disarm(&s.perTry)
 	s.replayable = false // no other attempt any more
@@ -43,7 +46,7 @@ func (s *Stream) AnswerHead(_ *upstream.Conn, h *codec.Head) {
 	}
 	took := time.Duration(w.Now() - from)
 	s.served = took.Milliseconds()
-	filter.Answer(h, s.d.cfg.server, took, s.wk.now())
+	s.dress(h, took)
 	var flags http1.Flags
 	if s.head.IsHead {
 		flags |= http1.ToHead
@@ -63,6 +66,7 @@ func (s *Stream) AnswerHead(_ *upstream.Conn, h *codec.Head) {
 // AnswerData implements upstream.Exchange.
 func (s *Stream) AnswerData(_ *upstream.Conn, b chunk.Bytes) {
 	s.active = s.wk.w.Now()
+	s.upstreamActive()
 	s.bytesOut += int64(len(b.B))
 	io := s.d.io
 	if s.answerChunked {
@@ -96,6 +100,7 @@ func (s *Stream) AnswerEnd(conn *upstream.Conn, trailers []codec.Field) {
 	}
 	took := s.wk.w.Now() - s.start
 	s.cluster.Stats(s.wk.w).Observe(upstream.RqTime, float64(took)/1e6)
+	s.action.Stats.took(s.wk.w.Index, float64(took)/1e6)
 	if s.upPaused {
 		s.upPaused = false
 		conn.IO.Resume()
@@ -104,60 +109,41 @@ func (s *Stream) AnswerEnd(conn *upstream.Conn, trailers []codec.Field) {
 	s.finish()
 }
 
-// answerLocally sends s.reply: the request never reached an upstream, or none answered it.
-func (s *Stream) answerLocally() {
-	r := s.reply
-	s.status, s.flag, s.details = r.Status, r.Flag, r.Details
-	s.last = s.last || !s.requestDone || s.d.draining()
-	if !s.headDone {
-		s.d.stats().Inc(rqTotal)
+// verdict is the status that outlier detection sees: a gRPC answer without messages tells its own.
+func (s *Stream) verdict(h *codec.Head) int {
+	if s.grpc {
+		if v := h.Get(codec.GRPCStatus); v != nil {
+			return grpcToHTTP(v)
+		}
 	}
-	s.wk.out = r.Append(s.wk.out[:0], s.d.cfg.server, s.wk.now(), s.head.IsHead, s.last)
-	s.bytesOut = int64(len(r.Sent(s.head.IsHead)))
-	s.d.io.Write(s.wk.out)
-	s.finish()
+	return h.Status
 }
 
-// fail ends the request with an answer of our own, or visibly broken if an answer is under way.
-func (s *Stream) fail(r *filter.Local) {
-	if s.conn != nil {
-		s.cluster.Stats(s.wk.w).Inc(upstream.RqTxReset)
-		s.conn.Abort()
-		s.conn = nil
+// grpcToHTTP is the status that a grpc-status stands for (Envoy: Grpc::Utility::grpcToHttpStatus).
+func grpcToHTTP(code []byte) int {
+	switch string(code) {
+	case "0":
+		return 200
+	case "1":
+		return 499
+	case "3", "9", "11":
+		return 400
+	case "4":
+		return 504
+	case "5":
+		return 404
+	case "6", "10":
+		return 409
+	case "7":
+		return 403
+	case "8":
+		return 429
+	case "12":
+		return 501
+	case "14":
+		return 503
+	case "16":
+		return 401
 	}
-	if s.answering {
-		s.breakOff(r.Flag, r.Details)
-		return
-	}
-	s.endAttempt()
-	s.reply = r
-	if !s.d.feeding { // while it is, feed sends the reply when it has read what is at hand
-		s.answerLocally()
-	}
-}
-
-// giveUp ends the request because the client has: nothing can be answered.
-func (s *Stream) giveUp(flag, details string) {
-	if s.over {
-		return
-	}
-	if s.conn != nil {
-		s.cluster.Stats(s.wk.w).Inc(upstream.RqTxReset)
-		s.conn.Abort()
-		s.conn = nil
-	}
-	if !s.answering {
-		s.status = 0
-	}
-	s.breakOff(flag, details)
-}
-
-// breakOff resets the client's connection, so that it cannot take what it has for a whole answer.
-func (s *Stream) breakOff(flag, details string) {
-	s.flag, s.details = flag, details
-	d := s.d
-	s.last = true
-	s.tap.Abort()
-	d.abort()
-	s.finish()
+	return 500
 }

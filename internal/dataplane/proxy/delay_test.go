@@ -38,7 +38,7 @@ func TestBackOffIsJitteredAndGrowsToItsMaximum(t *testing.T) {
 		var most time.Duration
 		least := time.Hour
 		for range 2000 {
-			d := s.delay(&c.retry)
+			d := s.wait(&c.retry)
 			most, least = max(most, d), min(least, d)
 		}
 		// All of 2,000 draws miss the upper or the lower tenth with a chance of 2 * 0.9^2000.
@@ -55,13 +55,13 @@ func TestWeightsShareExactly(t *testing.T) {
 	}
 	got := map[string]int{}
 	for draw := range uint64(4000) {
-		got[a.pick(draw).Name]++
+		got[a.pick(draw).Slot.Name]++
 	}
 	if got["0"] != 1000 || got["1"] != 0 || got["2"] != 3000 {
 		t.Errorf("%v", got)
 	}
 	a.TotalWeight = 0
-	if a.pick(7).Name != "0" {
+	if a.pick(7).Slot.Name != "0" {
 		t.Error("weights without a sum do not fall back to the first")
 	}
 }

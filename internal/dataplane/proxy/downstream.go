@@ -32,11 +32,12 @@ type Downstream struct {
 	local    netip.AddrPort
 
 	dec      http1.RequestDecoder
-	stream   *Stream // the request being read or answered; nil: none
-	rest     []byte  // what came after the current request (pipelining), at most one read
-	feeding  bool    // feed is on the stack
-	resuming bool    // a feed of rest is posted
-	used     bool    // has carried a request
+	stream   *Stream         // the request being read or answered; nil: none
+	original *netip.AddrPort // where the client was going, once asked; nil: not yet
+	rest     []byte          // what came after the current request (pipelining), at most one read
+	feeding  bool            // feed is on the stack
+	resuming bool            // a feed of rest is posted
+	used     bool            // has carried a request
 	closed   bool
 
 	// One lazy timer: it fires at or before the deadline of what the connection waits for, and looks again.
@@ -205,6 +206,15 @@ func (d *Downstream) finished(last bool) {
 
 func (d *Downstream) draining() bool { return d.wk.draining || d.listener.draining.Load() }
 
+// originalDst is where the client's connection was going before it was redirected here.
+func (d *Downstream) originalDst() netip.AddrPort {
+	if d.original == nil {
+		to := d.io.OriginalDst()
+		d.original = &to
+	}
+	return *d.original
+}
+
 // blank reports whether the stream was begun for no more than the empty line that some clients send behind a body
 // (RFC 9112 §2.2): the connection is idle.
 func (d *Downstream) blank() bool { return d.stream != nil && !d.stream.headDone && d.dec.Empty() }
@@ -250,6 +260,8 @@ func (d *Downstream) due() int64 {
 		}
 	case !s.headDone && d.cfg.HeadTimeout > 0:
 		from, limit = s.start, d.cfg.HeadTimeout
+	case s.action != nil && s.action.IdleTimeout != 0:
+		from, limit = s.active, s.action.IdleTimeout
 	default:
 		from, limit = s.active, d.cfg.StreamIdle
 	}

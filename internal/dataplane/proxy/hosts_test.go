@@ -101,7 +101,7 @@ func TestEndpointsChangeUnderLoad(t *testing.T) {
 		all = append(all, upstream.Endpoint{Addr: netip.MustParseAddrPort(paths(t, &served[i]))})
 	}
 	cfg := unlimited
-	cfg.Name, cfg.EDS, cfg.ServiceName = "a", true, "svc"
+	cfg.Name, cfg.Discovery, cfg.ServiceName = "a", upstream.EDS, "svc"
 	r.clusters.Set(cfg)
 	r.clusters.SetEndpoints("svc", all)
 	a := r.to("a")
@@ -203,5 +203,25 @@ func TestCircuitBreakers(t *testing.T) {
 			}
 			r.settledAfter(first)
 		})
+	}
+}
+
+func TestClientThatWasNotRedirectedHasNoOriginalDestination(t *testing.T) {
+	r := setup{log: true}.rig(t)
+	cfg := unlimited
+	cfg.Name, cfg.Discovery, cfg.Policy = "a", upstream.OriginalDst, upstream.ClusterProvided
+	r.clusters.Set(cfg)
+	r.serve(r.to("a"))
+	cl := r.raw()
+	for range 2 { // the second does not ask the kernel again
+		cl.send(get("/"))
+		if head, body := cl.answer(); status(head) != "503" || body != "no healthy upstream" {
+			t.Errorf("%q %q", head, body)
+		}
+	}
+	for _, e := range r.logged(2) {
+		if e.flags != "UH" || e.cluster != "a" {
+			t.Errorf("%+v", e)
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/umbra-mesh/umbra/internal/dataplane/codec"
+	"github.com/umbra-mesh/umbra/internal/dataplane/filter"
 	"github.com/umbra-mesh/umbra/internal/dataplane/format"
 )
 
@@ -13,26 +14,20 @@ import (
 func (s *Stream) log(took time.Duration) {
 	d, h := s.d, &s.head
 	r := format.Record{
-		Start: s.wk.w.Wall().Add(-took), Method: h.Method, Path: h.Target, Protocol: "HTTP/1.1",
-		Code: s.status, Flags: s.flag, Details: s.details,
+		Start: s.wk.w.Wall().Add(-took), Method: h.Method, Path: originalPath(h), Protocol: s.protocol(),
+		Code: s.status, Flags: s.flags(), Details: s.details,
 		BytesReceived: s.bytesIn, BytesSent: s.bytesOut, Duration: took.Milliseconds(), UpstreamServiceTime: s.served,
 		ForwardedFor: h.Get(codec.ForwardedFor), UserAgent: h.Get(codec.UserAgent), RequestID: h.Get(codec.RequestID),
-		Authority: h.Authority, DownstreamLocal: d.local, DownstreamRemote: d.peer,
+		Authority: h.Authority, DownstreamLocal: d.local, DownstreamRemote: s.remote(),
 	}
-	if h.Minor == 0 && s.headDone {
-		r.Protocol = "HTTP/1.0"
-	}
-	if s.exhausted {
-		r.Flags = "URX"
-		if s.flag != "" {
-			r.Flags = s.flag + ",URX"
-		}
+	if original := h.Get(codec.EnvoyOriginalPath); len(original) > 0 {
+		r.Path = original
 	}
 	if s.cluster != nil {
 		r.Cluster = s.cluster.Name
 	}
 	if s.host != nil {
-		r.UpstreamHost = s.host.Addr
+		r.UpstreamHost = s.upRemote
 		r.UpstreamLocal = s.upLocal
 	}
 	if s.action != nil {
@@ -40,4 +35,35 @@ func (s *Stream) log(took time.Duration) {
 	}
 	s.wk.logBuf = format.AppendAccessLog(s.wk.logBuf[:0], &r)
 	s.wk.server.logs.Append(s.wk.w.Index, s.wk.logBuf)
+}
+
+// originalPath is the target before it was rewritten.
+func originalPath(h *codec.Head) []byte {
+	if v := h.Get(codec.EnvoyOriginalPath); v != nil {
+		return v
+	}
+	return h.Target
+}
+
+// flags are the response flags, in Envoy's order: those of the upstream's failure, DI, all others.
+func (s *Stream) flags() string {
+	f := s.flag
+	if s.delayed {
+		switch f {
+		case "":
+			f = filter.DelayFlag
+		case "UH", "UT", "UF", "UC", "UO", "NR":
+			f += "," + filter.DelayFlag
+		default:
+			f = filter.DelayFlag + "," + f
+		}
+	}
+	switch {
+	case !s.exhausted:
+	case f == "":
+		f = "URX"
+	default:
+		f += ",URX"
+	}
+	return f
 }

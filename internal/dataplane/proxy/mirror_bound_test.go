@@ -278,7 +278,8 @@ func TestTargetRemovedWhileCopiesAreUnderWay(t *testing.T) {
 	})
 }
 
-// A target whose state is broken panics for every copy. (A zero Target has no cluster slot.)
+// A target whose state is broken panics for every copy. (A zero Target has no cluster slot.) So does one that the request
+// names.
 func TestPanicsInMirrorCodeStayThere(t *testing.T) {
 	r := newRig(t, mirror.Limits{})
 	var served atomic.Int64
@@ -286,6 +287,8 @@ func TestPanicsInMirrorCodeStayThere(t *testing.T) {
 	r.cluster("a", origin(t, echo(&served)))
 	r.cluster("b", b.addr)
 	worse := mirror.Policy{Stats: r.mirrors.Stats("test", "worse"), Numerator: 1, Denominator: 1}
+	worse.ClusterHeader = "x-request-id"
+	worse.Named = func([]byte) *mirror.Target { return new(mirror.Target) }
 	broken := mirror.Policy{Stats: r.mirrors.Stats("test", "broken"), Numerator: 1, Denominator: 1}
 	broken.Target = new(mirror.Target)
 	r.serve(r.to("a", broken, worse, r.policy("b", 100)))

@@ -14,6 +14,7 @@ import (
 
 	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
 	"github.com/umbra-mesh/umbra/internal/dataplane/proxy"
+	"github.com/umbra-mesh/umbra/internal/dataplane/route"
 )
 
 // ids collects the request ids a server saw.
@@ -29,6 +30,12 @@ func (s *ids) handler(w http.ResponseWriter, q *http.Request) {
 		s.seen = map[string]int{}
 	}
 	s.seen[q.Header.Get("X-Id")]++
+}
+
+// byRequestID is handler for what the proxy itself tells requests apart by.
+func (s *ids) byRequestID(w http.ResponseWriter, q *http.Request) {
+	q.Header.Set("X-Id", q.Header.Get("X-Request-Id"))
+	s.handler(w, q)
 }
 
 // all is what was seen, once it is all there.
@@ -122,6 +129,28 @@ func TestShareIsIndependentOfTheWeightedPick(t *testing.T) {
 	near(t, "picked the second", len(gotA2), n, 0.5)
 	near(t, "copied of the first's", copied[0], len(gotA1), 0.5)
 	near(t, "copied of the second's", copied[1], len(gotA2), 0.5)
+}
+
+func TestShareIsIndependentOfTheRoutes(t *testing.T) {
+	r := newRig(t, mirror.Limits{})
+	var some, others, b ids
+	r.cluster("some", origin(t, some.handler))
+	r.cluster("others", origin(t, others.handler))
+	r.cluster("b", origin(t, b.handler))
+	all := route.PathMatch{Kind: route.PathPrefix, Value: "/"}
+	half := route.Route[*proxy.Action]{Path: all, Action: r.to("some", r.policy("b", 50))}
+	half.Fraction.Numerator, half.Fraction.Denominator = 50, 100
+	r.table(half, route.Route[*proxy.Action]{Path: all, Action: r.to("others", r.policy("b", 50))})
+	const n = 2000
+	r.many(n)
+	r.copiesEnded("b")
+	gotSome, gotB := some.all(), b.all()
+	copied := 0
+	for id := range gotSome {
+		copied += gotB[id]
+	}
+	near(t, "of the route for half of the requests", len(gotSome), n, 0.5)
+	near(t, "copied of these", copied, len(gotSome), 0.5)
 }
 
 func TestHostOfTheCopy(t *testing.T) {

@@ -7,16 +7,24 @@ import (
 
 	"github.com/umbra-mesh/umbra/internal/dataplane/codec"
 	"github.com/umbra-mesh/umbra/internal/dataplane/filter"
+	"github.com/umbra-mesh/umbra/internal/dataplane/route"
 	"github.com/umbra-mesh/umbra/internal/dataplane/upstream"
 )
 
 // Envoy's defaults (envoy.config.route.v3.RetryPolicy.RetryBackOff).
 const backoffBase = 25 * time.Millisecond
 
+// Conditions that an attempt without an answer meets (Envoy: RetryStateImpl::wouldRetryFromReset). A reset counts as
+// the 5xx that it would end in.
+const (
+	resetConditions   = ResetOn | Any5xx | GatewayError
+	connectConditions = resetConditions | ConnectFailure | ResetBeforeRequest
+)
+
 // canRetry reports whether another attempt would still be allowed by count and by what is kept of the body.
 func (s *Stream) canRetry() bool {
 	r := s.action.Retry
-	return s.replayable && (r != nil && s.retries < r.Max || !s.refreshed && s.idempotent())
+	return s.replayable && (r != nil && s.retryOn != 0 && s.retries < r.Max || !s.refreshed && s.idempotent())
 }
 
 // idempotent methods may be sent again when nobody knows whether they were carried out (RFC 9110 §9.2.2).
@@ -30,7 +38,13 @@ func (s *Stream) idempotent() bool {
 
 // Failed implements upstream.Exchange: the attempt's connection is gone.
 func (s *Stream) Failed(_ *upstream.Conn, f upstream.Failure) {
+	connected := s.connected
 	s.conn, s.connected = nil, false
+	stale := f.Kind == upstream.Reset && f.Reused && !f.Answered && !s.answering &&
+		!s.refreshed && s.replayable && s.idempotent()
+	if !stale {
+		s.blame(connected)
+	}
 	if s.answering {
 		s.cluster.Stats(s.wk.w).Inc(upstream.RqRxReset)
 		if f.Kind == upstream.Protocol {
@@ -41,44 +55,87 @@ func (s *Stream) Failed(_ *upstream.Conn, f upstream.Failure) {
 		return
 	}
 	switch {
-	case f.Kind == upstream.Reset && f.Reused && !f.Answered && !s.refreshed && s.replayable && s.idempotent():
+	case stale:
 		// The host closed an idle connection at the moment we used it (RFC 9112 §9.3.1).
 		s.refreshed = true
 		s.endAttempt()
 		s.attempts--
 		s.attempt(true)
 	case f.Kind == upstream.ConnectRefused:
-		s.retryOr(ConnectFailure, &filter.ConnectFailed)
+		s.retryOr(connectConditions, &filter.ConnectFailed)
 	case f.Kind == upstream.ConnectTimeout:
-		s.retryOr(ConnectFailure, &filter.ConnectTimedOut)
+		s.retryOr(connectConditions, &filter.ConnectTimedOut)
 	case f.Kind == upstream.Protocol:
-		s.fail(&filter.BadAnswer)
+		s.retryOr(resetConditions, &filter.BadAnswer)
 	default:
 		s.cluster.Stats(s.wk.w).Inc(upstream.RqRxReset)
-		s.fail(&filter.Terminated)
+		s.retryOr(resetConditions, &filter.Terminated)
+	}
+}
+
+// blame tells outlier detection that the attempt's host gave no answer.
+func (s *Stream) blame(connected bool) {
+	if s.counted {
+		s.cluster.Report(s.wk.w, s.host, upstream.Result{Local: true, Connected: connected})
 	}
 }
 
 // retryAnswer retries an answer that the policy counts as a failure, instead of passing it on.
 func (s *Stream) retryAnswer(h *codec.Head) bool {
-	r := s.action.Retry
-	if r == nil || h.Get(codec.EnvoyOverloaded) != nil { // who says that it is overloaded is not asked again
+	if s.retryOn == 0 {
 		return false
 	}
-	var why RetryOn
+	return s.retry(s.action.Retry.failures(h))
+}
+
+// failures are the conditions that an answer meets (Envoy: RetryStateImpl::wouldRetryFromHeaders). Who says that it is
+// overloaded is not asked again, nor is who limits a rate, unless the policy says so.
+func (r *Retry) failures(h *codec.Head) (met RetryOn) {
+	if h.Get(codec.EnvoyOverloaded) != nil {
+		return 0
+	}
+	if h.Get(codec.EnvoyRateLimited) != nil {
+		return EnvoyRateLimited
+	}
+	switch {
+	case h.Status == 502, h.Status == 503, h.Status == 504:
+		met = Any5xx | GatewayError
+	case h.Status >= 500:
+		met = Any5xx
+	case h.Status == 409:
+		met = Retriable4xx
+	}
 	for _, code := range r.Codes {
 		if code == h.Status {
-			why = RetriableStatusCodes
+			met |= RetriableStatusCodes
 		}
+	}
+	if r.On&RetriableHeaders != 0 && anyMatches(r.Headers, h) {
+		met |= RetriableHeaders
 	}
 	// A gRPC answer without messages tells its status in the head.
 	switch string(h.Get(codec.GRPCStatus)) {
 	case "1":
-		why |= Cancelled
+		met |= Cancelled
+	case "4":
+		met |= DeadlineExceeded
+	case "8":
+		met |= ResourceExhausted
+	case "13":
+		met |= Internal
 	case "14":
-		why |= Unavailable
+		met |= Unavailable
 	}
-	return s.retry(why)
+	return met
+}
+
+func anyMatches(list []*route.HeaderMatcher, h *codec.Head) bool {
+	for i := range list {
+		if list[i].Match(h) {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *Stream) retryOr(why RetryOn, reply *filter.Local) {
@@ -90,13 +147,14 @@ func (s *Stream) retryOr(why RetryOn, reply *filter.Local) {
 // retry schedules another attempt after the back-off, if the policy has the condition and allows one more.
 func (s *Stream) retry(why RetryOn) bool {
 	r := s.action.Retry
-	if r == nil || r.On&why == 0 || !s.replayable {
+	if s.retryOn&why == 0 || !s.replayable {
 		return false
 	}
-	c := s.cluster.Stats(s.wk.w)
+	c, stats := s.cluster.Stats(s.wk.w), s.action.Stats
 	if s.retries >= r.Max {
 		if r.Max > 0 {
 			c.Inc(upstream.RqRetryLimitExceeded)
+			stats.inc(s.wk.w.Index, routeRetryLimit)
 			s.exhausted = true
 		}
 		return false
@@ -107,10 +165,12 @@ func (s *Stream) retry(why RetryOn) bool {
 	}
 	if !s.cluster.AcquireRetry() {
 		c.Inc(upstream.RqRetryOverflow)
+		stats.inc(s.wk.w.Index, routeRetryOverflow)
 		s.flag = filter.Overflow.Flag
 		return false
 	}
 	c.Inc(upstream.RqRetry)
+	stats.inc(s.wk.w.Index, routeRetry)
 	if s.conn != nil {
 		s.conn.Abort() // the answer is not read: the connection is of no use
 	}
@@ -118,12 +178,12 @@ func (s *Stream) retry(why RetryOn) bool {
 	s.endAttempt()
 	s.retrying = true
 	s.retries++
-	s.wk.w.Arm(&s.backoff, s.delay(r))
+	s.wk.w.Arm(&s.backoff, s.wait(r))
 	return true
 }
 
-// delay is the jittered exponential back-off: random below base * (2^n - 1), at most the maximum.
-func (s *Stream) delay(r *Retry) time.Duration {
+// wait is the jittered exponential back-off: random below base * (2^n - 1), at most the maximum.
+func (s *Stream) wait(r *Retry) time.Duration {
 	base, most := r.BaseInterval, r.MaxInterval
 	if base == 0 {
 		base = backoffBase
@@ -139,14 +199,4 @@ func (s *Stream) onBackoff() {
 	if !s.over {
 		s.attempt(false)
 	}
-}
-
-func (s *Stream) onTimeout() {
-	s.cluster.Stats(s.wk.w).Inc(upstream.RqTimeout)
-	s.fail(&filter.TimedOut)
-}
-
-func (s *Stream) onPerTryTimeout() {
-	s.cluster.Stats(s.wk.w).Inc(upstream.RqPerTryTimeout)
-	s.fail(&filter.PerTryTimedOut)
 }

@@ -23,7 +23,8 @@ func TestRefusedConnectionsAreRetriedThen503(t *testing.T) {
 	r.cluster("a", nobody(t))
 	r.serve(r.to("a"))
 	code, body := r.get("/")
-	if code != 503 || body != "upstream connect error or disconnect/reset before headers. reset reason: connection failure" {
+	if code != 503 || body != "upstream connect error or disconnect/reset before headers. retried and the latest "+
+		"reset reason: connection failure" {
 		t.Errorf("%d %q", code, body)
 	}
 	if e := r.logs(503, "UF,URX", connectionFailure); e.sent != len(body) || e.host == "-" || e.serviceTime != "-" {

@@ -25,6 +25,7 @@ import (
 	"github.com/umbra-mesh/umbra/internal/dataplane/proxy"
 	"github.com/umbra-mesh/umbra/internal/dataplane/route"
 	"github.com/umbra-mesh/umbra/internal/dataplane/stats"
+	"github.com/umbra-mesh/umbra/internal/dataplane/trace"
 	"github.com/umbra-mesh/umbra/internal/dataplane/upstream"
 )
 
@@ -49,11 +50,14 @@ type rig struct {
 
 // setup is what a test wants otherwise than usual.
 type setup struct {
-	limits  mirror.Limits
-	workers int                         // 2
-	change  func(*proxy.ListenerConfig) // of the usual gateway
-	log     bool                        // write an access log
-	sndbuf  int                         // of the proxy's sockets to clients, which then grow no more; 0: the system's
+	limits   mirror.Limits
+	workers  int                         // 2
+	change   func(*proxy.ListenerConfig) // of the usual gateway
+	log      bool                        // write an access log
+	sink     trace.Sink                  // of spans; nil: no tracer
+	formats  trace.Formats
+	sampling float64
+	sndbuf   int // of the proxy's sockets to clients, which then grow no more; 0: the system's
 }
 
 func newRig(t testing.TB, limits mirror.Limits) *rig {
@@ -76,7 +80,16 @@ func (set setup) rig(t testing.TB) *rig {
 		r.workers = append(r.workers, w)
 	}
 	r.clusters = upstream.NewDirectory(r.workers, r.registry)
-	r.mirrors = mirror.NewEngine(mirror.Config{Limits: set.limits, LocalIP: "192.0.2.1", Registry: r.registry, Logger: logger})
+	var tracer *trace.Tracer
+	if set.sink != nil {
+		tracer = trace.New(trace.Config{
+			Sink: set.sink, Workers: set.workers, Registry: r.registry, Sampling: set.sampling, Formats: set.formats,
+		})
+		t.Cleanup(tracer.Close)
+	}
+	r.mirrors = mirror.NewEngine(mirror.Config{
+		Limits: set.limits, LocalIP: "192.0.2.1", Registry: r.registry, Logger: logger, Tracer: tracer,
+	})
 	if set.log {
 		r.logFile = filepath.Join(t.TempDir(), "access.log")
 		var err error
@@ -86,7 +99,7 @@ func (set setup) rig(t testing.TB) *rig {
 		t.Cleanup(func() { r.log.Close() })
 	}
 	r.server = proxy.NewServer(proxy.Config{
-		Workers: r.workers, Mirror: r.mirrors, Registry: r.registry, LocalIP: "192.0.2.1", Log: r.log,
+		Workers: r.workers, Mirror: r.mirrors, Registry: r.registry, LocalIP: "192.0.2.1", Log: r.log, Tracer: tracer,
 	})
 	r.config = proxy.ListenerConfig{
 		Name: "test", StatPrefix: "test", Routes: r.routes, ServerName: "istio-envoy", UseRemoteAddress: true,
@@ -150,10 +163,17 @@ func (r *rig) cluster(name string, addrs ...string) {
 // serve puts one route for everything in force.
 func (r *rig) serve(a *proxy.Action) {
 	r.t.Helper()
-	table, err := route.New(route.Config[*proxy.Action]{Hosts: []route.VirtualHost[*proxy.Action]{{
-		Name: "all", Domains: []string{"*"},
-		Routes: []route.Route[*proxy.Action]{{Path: route.PathMatch{Kind: route.PathPrefix, Value: "/"}, Action: a}},
-	}}})
+	r.table(route.Route[*proxy.Action]{Path: route.PathMatch{Kind: route.PathPrefix, Value: "/"}, Action: a})
+}
+
+// table puts routes for all hosts in force.
+func (r *rig) table(routes ...route.Route[*proxy.Action]) {
+	r.t.Helper()
+	host, err := route.NewHost(&route.VirtualHost[*proxy.Action]{Name: "all", Domains: []string{"*"}, Routes: routes})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	table, err := route.New(route.Config[*proxy.Action]{Hosts: []*route.Host[*proxy.Action]{host}})
 	if err != nil {
 		r.t.Fatal(err)
 	}

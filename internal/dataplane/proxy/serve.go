@@ -10,9 +10,11 @@ import (
 	"github.com/umbra-mesh/umbra/internal/dataplane/codec"
 	"github.com/umbra-mesh/umbra/internal/dataplane/codec/http1"
 	"github.com/umbra-mesh/umbra/internal/dataplane/filter"
+	"github.com/umbra-mesh/umbra/internal/dataplane/format"
 	"github.com/umbra-mesh/umbra/internal/dataplane/loop"
 	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
 	"github.com/umbra-mesh/umbra/internal/dataplane/route"
+	"github.com/umbra-mesh/umbra/internal/dataplane/trace"
 	"github.com/umbra-mesh/umbra/internal/dataplane/upstream"
 )
 
@@ -22,18 +24,22 @@ const (
 	keepTail    = 1 << 10
 )
 
-// Stream is one request and its answer. Its methods stand in order of life: onHead and onEnd here, what is between them
-// in body.go; the answer's in answer.go; an attempt's failure in retry.go. It owns its head for as long as it lives, pins
-// the action and the cluster it was given, and is used again after that.
+// Stream is one request and its answer. Its methods stand in order of life: onHead and onward here, with what they lead
+// through in fault.go, local.go (answers made here) and shape.go (what the route makes of the request); attempt, send
+// and onEnd here, the body between them in body.go; the answer's in answer.go; an attempt's failure in retry.go, its
+// times in timeout.go. It owns its head for as long as it lives, pins the action and the cluster it was given, and is
+// used again after that.
 type Stream struct {
-	wk      *Worker
-	head    codec.Head
-	replay  chunk.Queue // the body so far, while a retry may need it or no connection is up
-	tail    []byte      // a chunked request's end with its trailers
-	timeout loop.Timer  // the route's
-	perTry  loop.Timer
-	backoff loop.Timer
-	next    *Stream // free list
+	wk         *Worker
+	head       codec.Head
+	replay     chunk.Queue // the body so far, while a retry may need it or no connection is up
+	tail       []byte      // a chunked request's end with its trailers
+	delay      loop.Timer  // a fault's
+	timeout    loop.Timer  // the route's
+	perTry     loop.Timer
+	perTryIdle loop.Timer
+	backoff    loop.Timer
+	next       *Stream // free list
 	exchange
 }
 
@@ -44,26 +50,44 @@ type exchange struct {
 	draw    [2]uint64 // one for all mirrors, one for the weighted pick: shares do not correlate
 	tap     *mirror.Tap
 	copying bool // the copies have begun
+	span    trace.Context
+	parent  trace.Context // the span's, if it came with the request
+
+	spanName []byte // as the upstream named it
 
 	// The request.
 	headDone    bool
 	requestDone bool
 	chunked     bool
+	grpc        bool
 	paused      bool // reading from the client waits for the upstream
 	bytesIn     int64
 	start       int64 // loop time of the first byte
 	active      int64 // loop time of the last event
-	ended       int64 // loop time of the request's end
+	ended       int64 // loop time when the route had the request's end
+
+	// What the route made of it.
+	delayed  bool // a fault held it back
+	faulted  bool // counted among the active faults
+	origin   filter.CrossOrigin
+	redirect *filter.Redirect // the answer's
+	local    filter.Local     // an answer made for this request
+	weighted *Weighted        // the cluster picked; nil with cluster_header
+	times    times
+	retryOn  RetryOn
+	cookies  [][]byte // to be set for the client's next requests' hash
 
 	// The attempt.
 	cluster    *upstream.Cluster
+	choice     upstream.Choice
 	host       *upstream.Host
 	conn       *upstream.Conn
 	connected  bool // conn may be written
 	upLocal    netip.AddrPort
-	exhausted  bool // the last failure would have been retried
-	counted    bool // in the cluster's and the host's active requests
-	pending    bool // waits for a connection
+	upRemote   netip.AddrPort // a host may have more than one address
+	exhausted  bool           // the last failure would have been retried
+	counted    bool           // in the cluster's and the host's active requests
+	pending    bool           // waits for a connection
 	attempts   int
 	retries    int
 	retrying   bool // a retry is counted in the cluster
@@ -88,8 +112,10 @@ func (wk *Worker) newStream(d *Downstream) *Stream {
 	s := wk.free
 	if s == nil {
 		s = &Stream{wk: wk}
+		s.delay.Init(s.onDelay)
 		s.timeout.Init(s.onTimeout)
 		s.perTry.Init(s.onPerTryTimeout)
+		s.perTryIdle.Init(s.onPerTryIdle)
 		s.backoff.Init(s.onBackoff)
 	} else {
 		wk.free, s.next = s.next, nil
@@ -117,7 +143,7 @@ func (s *Stream) Free() {
 	wk.nFree++
 }
 
-// onHead matches the request, arms its copies and begins the first attempt.
+// onHead takes the request to its route, and from there onward unless a fault holds it back.
 func (s *Stream) onHead() {
 	d, h := s.d, &s.head
 	s.headDone = true
@@ -133,54 +159,62 @@ func (s *Stream) onHead() {
 		s.reply = &filter.LowVersion
 		return
 	}
+	s.grpc = filter.IsGRPC(h)
 	s.draw = [2]uint64{s.wk.w.Rand(), s.wk.w.Rand()}
 	edge := s.wk.edge(d.cfg)
 	edge.Request(h, d.peer.Addr(), [2]uint64{s.wk.w.Rand(), s.wk.w.Rand()})
-	table := d.cfg.Routes.Load()
-	if table == nil {
-		s.reply = &filter.NoRoute
-		return
+	s.startSpan()
+	if s.match() && !s.fault(s.faults()) {
+		s.onward()
 	}
-	action, out := table.Match(h)
-	if out != route.Found {
-		s.reply = &filter.NoRoute
-		return
-	}
-	s.action = action
-	if action.Direct != nil {
-		s.reply = action.Direct
-		return
-	}
-	if s.cluster = action.pick(s.draw[1]).Cluster(); s.cluster == nil {
-		s.reply = &filter.NoCluster
-		return
-	}
-	if len(action.Mirrors) > 0 {
-		s.tap = s.wk.mirror.Arm(action.Mirrors, s.draw[0], h, action.Timeout)
-	}
-	s.replayable = true
-	s.attempt(false)
 }
 
-// pick chooses the cluster of one request.
-func (a *Action) pick(draw uint64) *upstream.Slot {
-	if len(a.Clusters) == 1 || a.TotalWeight == 0 {
-		return a.Clusters[0].Slot
+// match finds the request's action; without one the request is answered here.
+func (s *Stream) match() bool {
+	table, out := s.d.cfg.Routes.Load(), route.NoRoute
+	if table != nil {
+		s.action, out = table.Match(&s.head, s.wk.w.Rand())
 	}
-	at := draw % a.TotalWeight
-	for i := range a.Clusters {
-		if at < a.Clusters[i].Weight {
-			return a.Clusters[i].Slot
-		}
-		at -= a.Clusters[i].Weight
+	switch out {
+	case route.Found:
+		return true
+	case route.NeedsTLS:
+		s.redirectTo(filter.ToHTTPS)
+	default:
+		s.d.stats().Inc(rqNoRoute)
+		s.reply = &filter.NoRoute
 	}
-	return a.Clusters[0].Slot
+	return false
+}
+
+// onward answers the request here, if that is what its route is for, or sends it to a cluster: what CORS and Envoy's
+// router do. CORS is for routes that lead to a cluster.
+func (s *Stream) onward() {
+	switch a := s.action; {
+	case a.Direct != nil:
+		s.d.stats().Inc(rqDirect)
+		s.respond(a.Direct)
+	case a.Redirect != nil:
+		s.redirectTo(a.Redirect)
+	case s.cors() != nil && s.preflight(s.cors()):
+		s.respond(&filter.CORSAnswer)
+	case !s.pickCluster():
+		s.d.stats().Inc(rqNoCluster)
+		s.respond(s.notFound())
+	default:
+		s.shape()
+		s.arm()
+		s.replayable = true
+		s.attempt(false)
+	}
 }
 
 // attempt sends the request to a host: at once over an idle connection, or when one is up.
 func (s *Stream) attempt(fresh bool) {
 	w := s.wk.w
-	s.attempts++
+	if s.attempts++; s.attempts > 1 {
+		s.writeAttempt(s.attempts)
+	}
 	host := s.pickHost()
 	if host == nil {
 		s.cluster.Stats(w).Inc(upstream.CxNoneHealthy)
@@ -204,7 +238,7 @@ func (s *Stream) attempt(fresh bool) {
 			return
 		}
 	}
-	s.host = host
+	s.host, s.upRemote = host, host.Addr
 	host.Begin()
 	s.counted = true
 	c := s.cluster.Stats(w)
@@ -226,25 +260,16 @@ func (s *Stream) endPending() {
 	}
 }
 
-// pickHost is the cluster's choice; a retry asks again for a host not tried yet, if its policy says so.
+// pickHost is the cluster's choice; a retry's policy may want another host than those tried.
 func (s *Stream) pickHost() *upstream.Host {
-	h := s.cluster.Pick(s.wk.w)
-	if h == nil || s.attempts == 1 || s.action.Retry == nil || !s.action.Retry.PreviousHosts {
-		return h
-	}
-	for i := 0; i < s.action.Retry.HostAttempts && s.wasTried(h); i++ {
-		h = s.cluster.Pick(s.wk.w)
-	}
-	return h
-}
-
-func (s *Stream) wasTried(h *upstream.Host) bool {
-	for _, t := range s.tried {
-		if t == h {
-			return true
+	c := &s.choice
+	if r := s.action.Retry; r != nil && s.retries > 0 {
+		c.Tried, c.PriorityEvery = s.tried, r.PriorityEvery
+		if r.PreviousHosts {
+			c.HostAttempts = max(r.HostAttempts, 1)
 		}
 	}
-	return false
+	return s.cluster.Pick(s.wk.w, c)
 }
 
 // Connected implements upstream.Exchange.
@@ -256,10 +281,10 @@ func (s *Stream) send() {
 	h, wk := &s.head, s.wk
 	s.connected = true
 	s.endPending()
-	s.upLocal = s.conn.IO.Local()
+	s.upLocal, s.upRemote = s.conn.IO.Local(), s.conn.IO.Remote()
+	s.action.Stats.inc(wk.w.Index, routeTotal)
 	s.conn.StartAnswer(h.IsHead)
-	filter.Attempt(h, s.action.AttemptCount, s.attempts, s.limit())
-	wk.out = http1.AppendRequestHead(wk.out[:0], h, 0)
+	wk.out = http1.AppendRequestHead(wk.out[:0], s.forHost(), 0)
 	s.conn.IO.Write(wk.out)
 	if !h.ExpectContinue || s.replay.Len() > 0 || s.requestDone {
 		s.beginCopies()
@@ -272,25 +297,21 @@ func (s *Stream) send() {
 	s.holdClient()
 }
 
-// limit is the time an attempt has, 0 if there is no limit: its own, or what is left of the route's.
-func (s *Stream) limit() time.Duration {
-	limit := s.action.Timeout
-	if limit > 0 && s.requestDone && s.attempts > 1 {
-		limit = max(limit-time.Duration(s.wk.w.Now()-s.ended), time.Millisecond)
-	}
-	if r := s.action.Retry; r != nil && r.PerTryTimeout > 0 && (limit == 0 || r.PerTryTimeout < limit) {
-		limit = r.PerTryTimeout
-	}
-	return limit
-}
-
 // beginCopies starts the copies, once, with what has been read of the request.
 func (s *Stream) beginCopies() {
 	if s.tap == nil || s.copying {
 		return
 	}
 	s.copying = true
-	s.tap.Begin(&s.head, s.head.Length == 0 || s.requestDone)
+	if s.attempts > 1 { // a copy is always a first attempt
+		s.writeAttempt(1)
+		defer s.writeAttempt(s.attempts)
+	}
+	var v *format.Values
+	if s.tap.WantsValues() {
+		v = s.values()
+	}
+	s.tap.Begin(&s.head, v, s.head.Length == 0 || s.requestDone)
 	s.tap.Replay(&s.replay)
 	if s.requestDone {
 		s.tap.End(s.tail)
@@ -317,16 +338,7 @@ func (s *Stream) onEnd(trailers []codec.Field) {
 		s.conn.IO.Write(s.tail)
 		s.requestSent()
 	}
-	if t := s.action.Timeout; t > 0 {
-		s.wk.w.Arm(&s.timeout, t)
-	}
-}
-
-// requestSent begins the times that run from the end of the request.
-func (s *Stream) requestSent() {
-	if r := s.action.Retry; r != nil && r.PerTryTimeout > 0 {
-		s.wk.w.Arm(&s.perTry, r.PerTryTimeout)
-	}
+	s.startTimeout()
 }
 
 // finish ends the stream: everything it holds is given back, and its line is logged.
@@ -336,6 +348,7 @@ func (s *Stream) finish() {
 	}
 	s.over = true
 	w := s.wk.w
+	w.Disarm(&s.delay)
 	w.Disarm(&s.timeout)
 	w.Disarm(&s.backoff)
 	s.endAttempt()
@@ -345,6 +358,9 @@ func (s *Stream) finish() {
 	s.tap = nil
 	c := s.d.stats()
 	c.Add(rqActive, -1)
+	if s.faulted {
+		c.Add(faultsActive, -1)
+	}
 	if s.headDone && s.status != 0 {
 		c.Code(s.status)
 		c.Observe(histTime, float64(took)/1e6)
@@ -353,6 +369,7 @@ func (s *Stream) finish() {
 	if s.wk.server.logs != nil && (s.status != 0 || !d.blank()) {
 		s.log(took)
 	}
+	s.endSpan(took)
 	s.readOn()
 	w.Defer(s)
 	d.finished(s.last || !s.requestDone)
@@ -372,5 +389,6 @@ func (s *Stream) endAttempt() {
 	}
 	s.endPending()
 	s.wk.w.Disarm(&s.perTry)
+	s.wk.w.Disarm(&s.perTryIdle)
 	s.conn, s.connected = nil, false
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package proxy is the life of a request: a client's connection (downstream.go), the request on it from head to last
-// byte (serve.go), its answer (answer.go), what happens when an attempt fails (retry.go). It moves bytes between the
-// parts; it does not parse, balance, copy or decide policy itself.
+// byte (serve.go), what may end or hold it before it goes anywhere (fault.go, local.go), what its route makes of it
+// (shape.go), its answer (answer.go), what happens when an attempt fails (retry.go) or takes too long (timeout.go). It
+// moves bytes between the parts; it does not parse, balance, copy or decide policy itself.
 package proxy
 
 import (
@@ -10,11 +11,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/umbra-mesh/umbra/internal/dataplane/codec"
 	"github.com/umbra-mesh/umbra/internal/dataplane/filter"
 	"github.com/umbra-mesh/umbra/internal/dataplane/format"
 	"github.com/umbra-mesh/umbra/internal/dataplane/loop"
 	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
 	"github.com/umbra-mesh/umbra/internal/dataplane/stats"
+	"github.com/umbra-mesh/umbra/internal/dataplane/trace"
 )
 
 // Server is the proxy of one process: a part for each worker, and what they share.
@@ -23,6 +26,7 @@ type Server struct {
 	registry *stats.Registry
 	localIP  string
 	logs     *format.Writer
+	tracer   *trace.Tracer
 }
 
 // Config is what a Server needs from outside.
@@ -32,11 +36,12 @@ type Config struct {
 	Registry *stats.Registry
 	LocalIP  string         // this node's address
 	Log      *format.Writer // access log; nil: none
+	Tracer   *trace.Tracer  // nil: no spans, and trace contexts pass unchanged
 }
 
 // NewServer makes the parts; call before the workers run.
 func NewServer(cfg Config) *Server {
-	s := &Server{registry: cfg.Registry, localIP: cfg.LocalIP, logs: cfg.Log}
+	s := &Server{registry: cfg.Registry, localIP: cfg.LocalIP, logs: cfg.Log, tracer: cfg.Tracer}
 	for _, w := range cfg.Workers {
 		s.workers = append(s.workers, &Worker{w: w, server: s, mirror: cfg.Mirror.Local(w)})
 	}
@@ -81,8 +86,8 @@ func (s *Server) Accept(w *loop.Worker, l *Listener, fd int, peer, local netip.A
 	s.workers[w.Index].accept(l, fd, peer, local)
 }
 
-// Drain ends the process's traffic: answers tell clients to close, idle connections are closed, copies get grace. done is
-// called once for each worker when it has no request and no copy left.
+// Drain ends the process's traffic: answers tell clients to close, idle connections are closed, copies get grace. done
+// is called once for each worker when it has no request and no copy left.
 func (s *Server) Drain(grace time.Duration, done func()) {
 	for _, wk := range s.workers {
 		wk.w.Post(func() { wk.drain(grace, done) })
@@ -98,7 +103,10 @@ type Worker struct {
 	conns    *Downstream // open client connections
 	free     *Stream     // at most keepStreams
 	nFree    int
-	out      []byte // where heads are rendered
+	out      []byte        // where heads are rendered
+	answer   codec.Head    // where fields of local answers are put together
+	auto     codec.Head    // where a request's head is, as changed for one host
+	values   format.Values // for templates
 	logBuf   []byte
 	date     []byte
 	dateAt   int64 // loop second of date

@@ -18,6 +18,14 @@ const (
 	rqRxReset
 	pausedReading
 	resumedReading
+	rqNoRoute
+	rqNoCluster
+	rqDirect
+	faultDelays
+	faultAborts
+	faultsActive
+	corsValid
+	corsInvalid
 	histTime = 0
 )
 
@@ -37,6 +45,14 @@ var httpStats = &stats.Kind{
 		pausedReading: counter("downstream_flow_control_paused_reading_total",
 			"Times reading from a client waited for its upstream."),
 		resumedReading: counter("downstream_flow_control_resumed_reading_total", "Times it went on."),
+		rqNoRoute:      counter("no_route", "Requests that no route matched."),
+		rqNoCluster:    counter("no_cluster", "Requests whose route names a cluster that is not there."),
+		rqDirect:       counter("rq_direct_response", "Requests that their route answered, redirects among them."),
+		faultDelays:    counter("fault_delays_injected", "Requests that were held back."),
+		faultAborts:    counter("fault_aborts_injected", "Requests that a fault ended."),
+		faultsActive:   gauge("fault_active_faults", "Requests in flight that were held back or ended."),
+		corsValid:      counter("cors_origin_valid", "Requests of an origin that CORS allows."),
+		corsInvalid:    counter("cors_origin_invalid", "Requests of an origin that it does not."),
 	},
 	Histograms: []stats.Histogram{{
 		Name: "envoy_http_downstream_rq_time", Help: "Milliseconds from a request's head to the end of its answer.",

@@ -320,7 +320,7 @@ func (r *rig) settledAfter(clients ...*wire) {
 
 // fullBacklog is an address whose connection attempts get no answer: its queue of connections is full.
 func fullBacklog(t testing.TB) string {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proxy
+
+import (
+	"strings"
+
+	"github.com/umbra-mesh/umbra/internal/dataplane/codec"
+	"github.com/umbra-mesh/umbra/internal/dataplane/filter"
+	"github.com/umbra-mesh/umbra/internal/dataplane/upstream"
+)
+
+// This file is the answers that are made here, and how a request ends without one.
+
+// preflight notes what CORS says of the request, and whether that is to be answered here.
+func (s *Stream) preflight(c *filter.CORS) bool {
+	s.origin = c.Request(&s.head)
+	switch {
+	case s.origin.Origin != nil:
+		s.d.stats().Inc(corsValid)
+	case s.origin.HasOrigin:
+		s.d.stats().Inc(corsInvalid)
+	}
+	return s.origin.Preflight
+}
+
+// redirectTo answers with another address.
+func (s *Stream) redirectTo(r *filter.Redirect) {
+	s.d.stats().Inc(rqDirect)
+	s.redirect = r
+	s.respond(r.Local())
+}
+
+// notFound is the answer for a cluster that is not there.
+func (s *Stream) notFound() *filter.Local {
+	if n := s.action.NotFound; n != 0 && n != filter.NoCluster.Status {
+		s.local = filter.NoCluster
+		s.local.Status = n
+		return &s.local
+	}
+	return &filter.NoCluster
+}
+
+// localFields are the fields of a local answer besides those of all: what its route adds if the route is what answers,
+// and what lets a page of another origin read it. Answers for failures have no more (Envoy: sendLocalReply without
+// finalizeResponseHeaders). Valid until the worker's next local answer.
+func (s *Stream) localFields(r *filter.Local) []codec.Field {
+	a := s.action
+	routes := a != nil && (r == a.Direct || s.redirect != nil && s.redirect == a.Redirect)
+	if s.redirect == nil && !routes && s.origin.Origin == nil && !s.origin.Preflight {
+		return nil
+	}
+	h := &s.wk.answer
+	h.Reset()
+	h.Status = r.Status
+	switch {
+	case s.redirect != nil:
+		s.redirect.Answer(h, &s.head)
+	case routes && (r.Status == 201 || r.Status >= 300 && r.Status < 400): // Envoy: to where the request went
+		(&filter.Redirect{}).Answer(h, &s.head)
+	}
+	if routes && a.Response != nil {
+		a.Response.Answer(h, s.valuesFor(a.Response))
+	}
+	switch {
+	case s.origin.Preflight:
+		s.cors().Preflight(h, &s.head, s.origin)
+	case s.origin.Origin != nil:
+		s.cors().Answer(h, s.origin)
+	}
+	return h.Fields
+}
+
+// respond answers the request here, now or when the bytes at hand are read.
+func (s *Stream) respond(r *filter.Local) {
+	s.reply = r
+	if !s.d.feeding { // while it is, feed sends the reply when it has read what is at hand
+		s.answerLocally()
+	}
+}
+
+// answerLocally sends s.reply: the request never reached an upstream, or none answered it.
+func (s *Stream) answerLocally() {
+	r := s.reply
+	s.status, s.flag, s.details = r.Status, r.Flag, r.Details
+	s.last = s.last || !s.requestDone || s.d.draining()
+	if !s.headDone {
+		s.d.stats().Inc(rqTotal)
+	}
+	reply := filter.Reply{
+		Server: s.d.cfg.server, Date: s.wk.now(), Head: s.head.IsHead, Last: s.last, GRPC: s.grpc, Fields: s.localFields(r),
+	}
+	s.wk.out = r.Append(s.wk.out[:0], &reply)
+	if s.grpc {
+		s.status = 200 // and the failure is in grpc-status
+	}
+	s.bytesOut = int64(len(r.Sent(s.head.IsHead)))
+	s.d.io.Write(s.wk.out)
+	s.finish()
+}
+
+// fail ends the request with an answer of our own, or visibly broken if an answer is under way.
+func (s *Stream) fail(r *filter.Local) {
+	if s.conn != nil {
+		s.cluster.Stats(s.wk.w).Inc(upstream.RqTxReset)
+		s.conn.Abort()
+		s.conn = nil
+	}
+	if s.answering {
+		s.breakOff(r.Flag, r.Details)
+		return
+	}
+	s.endAttempt()
+	s.respond(s.retried(r))
+}
+
+// retried is a failure's answer as it is after retries: its text says so, as Envoy's does.
+func (s *Stream) retried(r *filter.Local) *filter.Local {
+	const before, reason = "upstream connect error or disconnect/reset before headers. ", "reset reason: "
+	if s.retries == 0 || !strings.HasPrefix(r.Body, before+reason) {
+		return r
+	}
+	s.local = *r
+	s.local.Body = before + "retried and the latest " + r.Body[len(before):]
+	return &s.local
+}
+
+// giveUp ends the request because the client has: nothing can be answered.
+func (s *Stream) giveUp(flag, details string) {
+	if s.over {
+		return
+	}
+	if s.conn != nil {
+		s.cluster.Stats(s.wk.w).Inc(upstream.RqTxReset)
+		s.conn.Abort()
+		s.conn = nil
+	}
+	if !s.answering {
+		s.status = 0
+	}
+	s.breakOff(flag, details)
+}
+
+// breakOff resets the client's connection, so that it cannot take what it has for a whole answer.
+func (s *Stream) breakOff(flag, details string) {
+	s.flag, s.details = flag, details
+	d := s.d
+	s.last = true
+	s.tap.Abort()
+	d.abort()
+	s.finish()
+}
