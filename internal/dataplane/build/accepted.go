@@ -50,11 +50,12 @@ func (b *Builder) Mirrors() []MirrorInfo {
 	defer b.mu.Unlock()
 	seen := map[MirrorInfo]bool{}
 	for _, e := range b.routes {
-		for _, m := range e.mirrors {
-			seen[m] = true
-		}
+		e.linked.mirrors(seen)
 	}
 	for _, e := range b.listeners {
+		e.linked.mirrors(seen)
+	}
+	for _, e := range b.clusters {
 		for _, m := range e.mirrors {
 			seen[m] = true
 		}
@@ -73,8 +74,10 @@ type entry[M resource] struct {
 	message M
 	version string
 	at      time.Time
+	update  uint64 // the last one that gave it, whether what was given was accepted or not
 
-	mirrors  []MirrorInfo         // of a route configuration, or a listener that has one inline
+	linked   *linkedRoutes        // of a route configuration, or of a listener that has one inline
+	counted                       // of a cluster with mirror policies
 	rds      string               // a listener's route_config_name
 	listener proxy.ListenerConfig // a listener's own
 }
@@ -86,6 +89,7 @@ type resource interface {
 
 // update is what is common to the resources of one Apply.
 type update struct {
+	number  uint64
 	version string
 	at      time.Time
 	nacks   []xds.Nack
@@ -96,38 +100,54 @@ func (u *update) refused(kind string) bool {
 	return slices.ContainsFunc(u.nacks, func(n xds.Nack) bool { return n.Type == kind })
 }
 
-// apply puts the given resources that differ from the accepted ones in force, each by set, and keeps what it refused as
-// it was.
-func apply[M resource](u *update, accepted shelf[M], given []M, set func(M, *entry[M]) *fault) {
-	seen := map[string]bool{}
+// apply puts the given resources that differ from the accepted ones in force, each by put, and keeps what it refused as
+// it was. put gets the accepted entry, nil if there is none, and fills the new one; it returns the accepted one if
+// nothing changed.
+func apply[M resource](u *update, accepted shelf[M], given []M, put func(old, e *entry[M]) (*entry[M], *fault)) {
+	var none M
+	refused := map[string]bool{} // names of this set that are not accepted
 	for _, m := range given {
-		name := nameOf(m)
-		bad := refused(seen, name)
-		if bad == nil {
-			e := accepted[name]
-			if e != nil && (e.message == m || proto.Equal(e.message, m)) {
-				continue
-			}
-			e = &entry[M]{message: m, version: u.version, at: u.at}
-			if bad = admit(m, e, set); bad == nil {
+		name := ""
+		if m != none {
+			name = nameOf(m)
+		}
+		old := accepted[name]
+		var bad *fault
+		switch {
+		case name == "":
+			bad = faultf("name", "missing")
+		case refused[name] || old != nil && old.update == u.number:
+			bad = faultf("name", "a second resource of that name")
+		case old != nil && old.message == m:
+			old.update = u.number
+			continue
+		default:
+			var e *entry[M]
+			e, bad = put(old, &entry[M]{message: m, version: u.version, at: u.at})
+			if bad == nil {
+				e.update = u.number
 				accepted[name] = e
 				continue
 			}
+			if old != nil {
+				old.update = u.number
+			}
+			refused[name] = true
 		}
 		kind := string(m.ProtoReflect().Descriptor().Name())
 		u.nacks = append(u.nacks, xds.Nack{Type: kind, Name: name, Path: bad.path, Reason: bad.reason})
 	}
 }
 
-func refused(seen map[string]bool, name string) *fault {
-	switch {
-	case name == "":
-		return faultf("name", "missing")
-	case seen[name]:
-		return faultf("name", "a second resource of that name")
+// whole is a put for resources that are checked and linked as one.
+func whole[M resource](set func(M, *entry[M]) *fault) func(old, e *entry[M]) (*entry[M], *fault) {
+	return func(old, e *entry[M]) (*entry[M], *fault) {
+		if old != nil && proto.Equal(old.message, e.message) {
+			old.message = e.message // the same to everybody, and found by its pointer the next time
+			return old, nil
+		}
+		return e, admit(e.message, e, set)
 	}
-	seen[name] = true
-	return nil
 }
 
 func admit[M resource](m M, e *entry[M], set func(M, *entry[M]) *fault) *fault {
@@ -140,16 +160,18 @@ func admit[M resource](m M, e *entry[M], set func(M, *entry[M]) *fault) *fault {
 	return set(m, e)
 }
 
-func removeAbsent[M resource](accepted shelf[M], given []M, remove func(name string)) {
-	present := map[string]bool{}
-	for _, m := range given {
-		present[nameOf(m)] = true
-	}
-	for _, name := range slices.Sorted(maps.Keys(accepted)) {
-		if !present[name] {
-			remove(name)
-			delete(accepted, name)
+// removeAbsent takes away what the update did not give, in order of names.
+func removeAbsent[M resource](u *update, accepted shelf[M], remove func(name string, e *entry[M])) {
+	var gone []string
+	for name, e := range accepted {
+		if e.update != u.number {
+			gone = append(gone, name)
 		}
+	}
+	slices.Sort(gone)
+	for _, name := range gone {
+		remove(name, accepted[name])
+		delete(accepted, name)
 	}
 }
 

@@ -33,10 +33,12 @@ type Clusters interface {
 	Slot(name string) *upstream.Slot
 }
 
-// Mirrors is where copies go: the same target for the same slot, the same counters for the same names.
+// Mirrors is where copies go: the same target for the same slot, the same counters for the same names until Retire says
+// that nothing in force uses them any more.
 type Mirrors interface {
 	Target(slot *upstream.Slot) *mirror.Target
 	Stats(id, cluster string) *mirror.Stats
+	Retire(*mirror.Stats)
 }
 
 // Listeners is where requests come from. Set adds a listener or changes its settings; if it fails, what was there under
@@ -51,7 +53,9 @@ type Deps struct {
 	Clusters  Clusters
 	Mirrors   Mirrors
 	Listeners Listeners
-	Now       func() time.Time // for last_updated; nil: time.Now
+	// RouteStats returns the counters of a stat_prefix in a virtual host; each call is paired with a Release.
+	RouteStats func(virtualHost, prefix string) *proxy.RouteStats
+	Now        func() time.Time // for last_updated; nil: time.Now
 }
 
 // Builder applies sets of resources, one after the other, and knows what is in force. Any goroutine may use it.
@@ -61,11 +65,14 @@ type Builder struct {
 	// Guarded by mu.
 	mu        sync.Mutex
 	version   string
+	updates   uint64 // how many sets were applied
 	clusters  shelf[*clusterv3.Cluster]
 	endpoints shelf[*endpointv3.ClusterLoadAssignment]
 	routes    shelf[*routev3.RouteConfiguration]
 	listeners shelf[*listenerv3.Listener]
 	slots     map[string]*proxy.RouteSlot // by route configuration; those that are accepted or that a listener names
+	copies    map[*mirror.Stats]int       // by how many policies in force
+	names     *names
 }
 
 // New returns a Builder with nothing applied.
@@ -80,6 +87,8 @@ func New(d Deps) *Builder {
 		routes:    shelf[*routev3.RouteConfiguration]{},
 		listeners: shelf[*listenerv3.Listener]{},
 		slots:     map[string]*proxy.RouteSlot{},
+		copies:    map[*mirror.Stats]int{},
+		names:     &names{},
 	}
 }
 
@@ -92,77 +101,128 @@ func (b *Builder) Apply(r *xds.Resources) []xds.Nack {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.version = r.Version
-	u := update{version: r.Version, at: b.deps.Now()}
+	b.updates++
+	u := update{number: b.updates, version: r.Version, at: b.deps.Now()}
 
 	// Endpoints first: a cluster that is new or turns to another service has its hosts from its first request on.
-	apply(&u, b.endpoints, r.Endpoints, b.setEndpoints)
-	apply(&u, b.clusters, r.Clusters, b.setCluster)
+	apply(&u, b.endpoints, r.Endpoints, whole(b.setEndpoints))
+	apply(&u, b.clusters, r.Clusters, func(old, e *entry[*clusterv3.Cluster]) (*entry[*clusterv3.Cluster], *fault) {
+		next, bad := whole(b.setCluster)(old, e)
+		switch {
+		case old == nil:
+			b.names.stale = true
+		case next != old && bad == nil:
+			b.discount(&old.counted)
+		}
+		return next, bad
+	})
 	apply(&u, b.routes, r.Routes, b.setRoutes)
-	apply(&u, b.listeners, r.Listeners, func(l *listenerv3.Listener, e *entry[*listenerv3.Listener]) *fault {
-		return b.setListener(l, e, r.Listeners)
+	apply(&u, b.listeners, r.Listeners, func(old, e *entry[*listenerv3.Listener]) (*entry[*listenerv3.Listener], *fault) {
+		return whole(func(l *listenerv3.Listener, e *entry[*listenerv3.Listener]) *fault {
+			return b.setListener(l, old, e, r.Listeners)
+		})(old, e)
 	})
 
-	if u.refused("Listener") {
-		return u.nacks
+	if !u.refused("Listener") {
+		b.removeAbsent(&u)
 	}
-	removeAbsent(b.listeners, r.Listeners, b.deps.Listeners.Remove)
-	removeAbsent(b.routes, r.Routes, func(name string) { b.slots[name].Store(nil) })
-	removeAbsent(b.clusters, r.Clusters, b.deps.Clusters.Remove)
-	removeAbsent(b.endpoints, r.Endpoints, func(name string) { b.deps.Clusters.SetEndpoints(name, nil) })
-	b.dropSlots()
+	b.fillNames()
 	return u.nacks
+}
+
+func (b *Builder) removeAbsent(u *update) {
+	removeAbsent(u, b.listeners, func(name string, e *entry[*listenerv3.Listener]) {
+		b.deps.Listeners.Remove(name)
+		b.release(e.linked, nil)
+	})
+	removeAbsent(u, b.routes, func(name string, e *entry[*routev3.RouteConfiguration]) {
+		b.slots[name].Store(nil)
+		b.release(e.linked, nil)
+	})
+	removeAbsent(u, b.clusters, func(name string, e *entry[*clusterv3.Cluster]) {
+		b.deps.Clusters.Remove(name)
+		b.discount(&e.counted)
+		b.names.stale = true
+	})
+	removeAbsent(u, b.endpoints, func(name string, _ *entry[*endpointv3.ClusterLoadAssignment]) {
+		b.deps.Clusters.SetEndpoints(name, nil)
+	})
+	b.dropSlots()
 }
 
 func (b *Builder) setEndpoints(
 	a *endpointv3.ClusterLoadAssignment, _ *entry[*endpointv3.ClusterLoadAssignment],
 ) *fault {
-	hosts, bad := linkEndpoints(a)
+	if a.GetPolicy().GetOverprovisioningFactor() != nil {
+		return faultf("policy.overprovisioning_factor", "implemented in a cluster's load_assignment only")
+	}
+	hosts, bad := linkEndpoints(a, false)
 	if bad == nil {
 		b.deps.Clusters.SetEndpoints(a.GetClusterName(), hosts)
 	}
 	return bad
 }
 
-func (b *Builder) setCluster(c *clusterv3.Cluster, _ *entry[*clusterv3.Cluster]) *fault {
+func (b *Builder) setCluster(c *clusterv3.Cluster, e *entry[*clusterv3.Cluster]) *fault {
 	cfg, bad := linkCluster(c)
 	if bad == nil {
-		b.deps.Clusters.Set(cfg)
+		bad = b.linkProtocolOptions(&cfg, c, e)
 	}
-	return bad
+	b.count(&e.counted)
+	if bad != nil {
+		b.discount(&e.counted)
+		return bad
+	}
+	b.deps.Clusters.Set(cfg)
+	return nil
 }
 
-func (b *Builder) setRoutes(rc *routev3.RouteConfiguration, e *entry[*routev3.RouteConfiguration]) *fault {
-	l := routeLinker{deps: &b.deps, rc: rc}
-	t, bad := l.link()
-	if bad == nil {
-		b.slot(rc.GetName()).Store(t)
-		e.mirrors = l.mirrors
+// setRoutes links a route configuration, taking over what did not change.
+func (b *Builder) setRoutes(old, e *entry[*routev3.RouteConfiguration]) (*entry[*routev3.RouteConfiguration], *fault) {
+	var former *linkedRoutes
+	if old != nil {
+		former = old.linked
 	}
-	return bad
+	var bad *fault
+	if e.linked, bad = b.linkRoutes(e.message, former, false); bad != nil {
+		return nil, bad
+	}
+	if e.linked.same(former) {
+		old.message = e.message
+		return old, nil
+	}
+	b.slot(e.message.GetName()).Store(e.linked.table)
+	b.release(former, e.linked)
+	return e, nil
 }
 
 func (b *Builder) setListener(
-	l *listenerv3.Listener, e *entry[*listenerv3.Listener], given []*listenerv3.Listener,
+	l *listenerv3.Listener, old, e *entry[*listenerv3.Listener], given []*listenerv3.Listener,
 ) *fault {
 	cfg, rds, inline, bad := linkListener(l)
 	if bad != nil {
 		return bad
 	}
 	if inline != nil {
-		linker := routeLinker{deps: &b.deps, rc: inline}
-		t, bad := linker.link()
-		if bad != nil {
+		// Envoy's default of validate_clusters is true here, and false for routes of their own.
+		if e.linked, bad = b.linkRoutes(inline, nil, true); bad != nil {
 			return bad.under(hcmPath + ".route_config")
 		}
 		cfg.Routes = &proxy.RouteSlot{Name: inline.GetName()}
-		cfg.Routes.Store(t)
-		e.mirrors = linker.mirrors
+		cfg.Routes.Store(e.linked.table)
 	} else {
 		cfg.Routes = b.slot(rds)
 		e.rds = rds
 	}
 	e.listener = cfg
-	return b.listen(cfg, given)
+	if bad = b.listen(cfg, given); bad != nil {
+		b.release(e.linked, nil)
+		return bad
+	}
+	if old != nil {
+		b.release(old.linked, e.linked)
+	}
+	return nil
 }
 
 // listen opens a listener. Those that are to go, being not among the given, and whose address is in its way, go before
@@ -185,6 +245,7 @@ func (b *Builder) listen(cfg proxy.ListenerConfig, given []*listenerv3.Listener)
 	}
 	for _, name := range inTheWay {
 		if err == nil || b.deps.Listeners.Set(b.listeners[name].listener) != nil {
+			b.release(b.listeners[name].linked, nil)
 			delete(b.listeners, name)
 		}
 	}

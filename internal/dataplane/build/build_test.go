@@ -42,7 +42,7 @@ func ask(b *Builder, routes, host, path string) string {
 	if s == nil || s.Load() == nil {
 		return "no table"
 	}
-	a, out := s.Load().Match(&codec.Head{Method: []byte("GET"), Authority: []byte(host), Target: []byte(path)})
+	a, out := s.Load().Match(&codec.Head{Method: []byte("GET"), Authority: []byte(host), Target: []byte(path)}, 0)
 	if out != route.Found {
 		return "no route"
 	}

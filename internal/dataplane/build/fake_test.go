@@ -10,6 +10,7 @@ import (
 
 	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
 	"github.com/umbra-mesh/umbra/internal/dataplane/proxy"
+	"github.com/umbra-mesh/umbra/internal/dataplane/stats"
 	"github.com/umbra-mesh/umbra/internal/dataplane/upstream"
 )
 
@@ -24,6 +25,7 @@ type far struct {
 	slots   map[string]*upstream.Slot
 	targets map[*mirror.Target]*upstream.Slot
 	stats   map[*mirror.Stats]string
+	routes  map[*proxy.RouteStats]string
 	now     time.Time
 }
 
@@ -32,10 +34,18 @@ func newFar() (*far, *Builder) {
 		clusters: map[string]upstream.Config{}, endpoints: map[string][]upstream.Endpoint{},
 		listeners: map[string]proxy.ListenerConfig{}, slots: map[string]*upstream.Slot{},
 		targets: map[*mirror.Target]*upstream.Slot{}, stats: map[*mirror.Stats]string{},
-		now: time.Unix(1_700_000_000, 0).UTC(),
+		routes: map[*proxy.RouteStats]string{}, now: time.Unix(1_700_000_000, 0).UTC(),
 	}
 	now := func() time.Time { return f.now }
-	return f, New(Deps{Clusters: farClusters{f}, Mirrors: f, Listeners: farListeners{f}, Now: now})
+	server := proxy.NewServer(proxy.Config{Registry: stats.NewRegistry(1)})
+	return f, New(Deps{
+		Clusters: farClusters{f}, Mirrors: f, Listeners: farListeners{f}, Now: now,
+		RouteStats: func(vhost, prefix string) *proxy.RouteStats {
+			s := server.NewRouteStats(vhost, prefix)
+			f.routes[s] = vhost + "/" + prefix
+			return s
+		},
+	})
 }
 
 func (f *far) called(format string, args ...any) {
@@ -50,16 +60,28 @@ func (f *far) takeCalls() []string {
 }
 
 func (f *far) Target(slot *upstream.Slot) *mirror.Target {
+	for t, s := range f.targets {
+		if s == slot {
+			return t
+		}
+	}
 	t := &mirror.Target{}
 	f.targets[t] = slot
 	return t
 }
 
 func (f *far) Stats(id, cluster string) *mirror.Stats {
+	for s := range f.stats {
+		if s.ID == id && s.Cluster == cluster {
+			return s
+		}
+	}
 	s := &mirror.Stats{ID: id, Cluster: cluster}
 	f.stats[s] = id
 	return s
 }
+
+func (f *far) Retire(s *mirror.Stats) { delete(f.stats, s) }
 
 type farClusters struct{ *far }
 

@@ -5,9 +5,14 @@ package build
 import (
 	_ "embed" // the lists
 	"fmt"
+	"maps"
+	"reflect"
 	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
 
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -32,6 +37,7 @@ type field struct {
 	values    []string // what it may be set to; none: anything
 	note      string   // the golden, or the reason
 	children  map[protoreflect.Name]*field
+	layout    atomic.Pointer[layout] // of the messages that were checked against it last
 }
 
 // fields are the trees by the full name of the type they start from.
@@ -99,7 +105,7 @@ func (f *fault) under(path string) *fault {
 }
 
 func join(path, name string) string {
-	if path == "" || name == "" {
+	if path == "" || name == "" || name[0] == '[' {
 		return path + name
 	}
 	return path + "." + name
@@ -107,109 +113,125 @@ func join(path, name string) string {
 
 // checkFields finds the first field, in the order of the message's definition, that is set and not listed.
 func checkFields(m proto.Message) *fault {
-	r := m.ProtoReflect()
-	return knownFields[r.Descriptor().FullName()].check(r, "")
+	return knownFields[proto.MessageName(m)].check(m)
 }
 
-func (f *field) check(m protoreflect.Message, path string) *fault {
+func (f *field) check(m proto.Message) *fault {
 	if f == nil {
-		return faultf(path, "type %s is not implemented", m.Descriptor().FullName())
+		return faultf("", "type %s is not implemented", proto.MessageName(m))
 	}
-	if u := m.GetUnknown(); len(u) > 0 {
+	if u := m.ProtoReflect().GetUnknown(); len(u) > 0 {
 		number, _, _ := protowire.ConsumeTag(u)
-		return faultf(path, "%s has no field number %d that is known here", m.Descriptor().FullName(), number)
+		return faultf("", "%s has no field number %d that is known here", proto.MessageName(m), number)
 	}
-	all := m.Descriptor().Fields()
-	for i := range all.Len() {
-		fd := all.Get(i)
-		if !m.Has(fd) {
-			continue
+	return eachSet(f.layoutOf(m), m, func(s setField) *fault {
+		c := f.children[s.name]
+		if c == nil {
+			return faultf(string(s.name), "not implemented")
 		}
-		if bad := f.checkField(fd, m.Get(fd), join(path, string(fd.Name()))); bad != nil {
-			return bad
+		switch {
+		case s.fd.IsMap():
+			return c.checkMap(s).under(string(s.name))
+		case !s.fd.IsList():
+			return c.checkValue(s.fd, s.value).under(string(s.name))
+		}
+		for i := range s.value.Len() {
+			if bad := c.checkValue(s.fd, s.value.Index(i)); bad != nil {
+				return bad.under(fmt.Sprintf("%s[%d]", s.name, i))
+			}
+		}
+		return nil
+	})
+}
+
+// checkMap takes a map as a whole, but looks into messages that are packed in it.
+func (f *field) checkMap(s setField) *fault {
+	packed, ok := s.value.Interface().(map[string]*anypb.Any)
+	if !ok || f.tolerated {
+		return nil
+	}
+	for _, k := range slices.Sorted(maps.Keys(packed)) {
+		if bad := checkAny(packed[k]); bad != nil {
+			return bad.under("[" + k + "]")
 		}
 	}
 	return nil
 }
 
-func (f *field) checkField(fd protoreflect.FieldDescriptor, v protoreflect.Value, path string) *fault {
-	c := f.children[fd.Name()]
-	if c == nil {
-		return faultf(path, "not implemented")
-	}
-	if fd.IsMap() {
-		return nil // listed as a whole
-	}
-	if !fd.IsList() {
-		return c.checkValue(fd, v, path)
-	}
-	for i, l := 0, v.List(); i < l.Len(); i++ {
-		if bad := c.checkValue(fd, l.Get(i), fmt.Sprintf("%s[%d]", path, i)); bad != nil {
-			return bad
-		}
-	}
-	return nil
-}
-
-func (f *field) checkValue(fd protoreflect.FieldDescriptor, v protoreflect.Value, path string) *fault {
+func (f *field) checkValue(fd protoreflect.FieldDescriptor, v reflect.Value) *fault {
 	if fd.Message() == nil {
-		return f.checkScalar(fd, v, path)
+		return f.checkScalar(fd, v)
 	}
-	m := v.Message()
-	name := m.Descriptor().FullName()
+	m := v.Interface().(proto.Message)
+	name := fd.Message().FullName()
 	switch {
 	case f.children != nil:
 		if isSkipped(m) {
 			return nil
 		}
-		return f.check(m, path)
+		return f.check(m)
 	case name == "google.protobuf.Any" && !f.tolerated:
-		return checkAny(m.Interface().(*anypb.Any), path)
+		return checkAny(m.(*anypb.Any))
 	case name.Parent() == "google.protobuf":
-		if inner := m.Descriptor().Fields().ByName("value"); len(f.values) > 0 {
-			return f.checkScalar(inner, m.Get(inner), path)
+		if len(f.values) > 0 { // a wrapper
+			inner := fd.Message().Fields().ByName("value")
+			return f.checkText(m.ProtoReflect().Get(inner).String())
 		}
 		return nil
+	case knownFields[name] != nil:
+		return knownFields[name].check(m)
 	case f.tolerated:
 		return nil
-	case knownFields[name] != nil:
-		return knownFields[name].check(m, path)
 	default: // a message that is a mark and has no fields
-		return f.check(m, path)
+		return f.check(m)
 	}
 }
 
-func (f *field) checkScalar(fd protoreflect.FieldDescriptor, v protoreflect.Value, path string) *fault {
+func (f *field) checkScalar(fd protoreflect.FieldDescriptor, v reflect.Value) *fault {
 	if len(f.values) == 0 {
 		return nil
 	}
-	s := v.String()
+	text := fmt.Sprint(v)
 	if e := fd.Enum(); e != nil {
-		if d := e.Values().ByNumber(v.Enum()); d != nil {
-			s = string(d.Name())
+		text = strconv.FormatInt(v.Int(), 10)
+		if d := e.Values().ByNumber(protoreflect.EnumNumber(v.Int())); d != nil {
+			text = string(d.Name())
 		}
 	}
+	return f.checkText(text)
+}
+
+func (f *field) checkText(s string) *fault {
 	if !slices.Contains(f.values, s) {
-		return faultf(path, "%s is not implemented, only %s", s, strings.Join(f.values, ", "))
+		return faultf("", "%s is not implemented, only %s", s, strings.Join(f.values, ", "))
 	}
 	return nil
 }
 
-func checkAny(a *anypb.Any, path string) *fault {
+func checkAny(a *anypb.Any) *fault {
 	known := knownFields[a.MessageName()]
 	if known == nil {
-		return faultf(path, "type %s is not implemented", a.MessageName())
+		return faultf("", "type %s is not implemented", a.MessageName())
 	}
 	m, err := a.UnmarshalNew()
 	if err != nil {
-		return faultf(path, "%v", err)
+		return faultf("", "%v", err)
 	}
-	return known.check(m.ProtoReflect(), path)
+	if isSkipped(m) {
+		return nil
+	}
+	return known.check(m)
 }
 
-// isSkipped tells whether m is an HTTP filter that may be left out
-// (envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter.is_optional), and has to be.
-func isSkipped(m protoreflect.Message) bool {
-	f, ok := m.Interface().(*hcmv3.HttpFilter)
-	return ok && f.GetIsOptional() && knownFields[f.GetTypedConfig().MessageName()] == nil
+// isSkipped tells whether m is an HTTP filter, or a route's settings of one, that may be left out (is_optional of
+// envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter and envoy.config.route.v3.FilterConfig), and
+// has to be.
+func isSkipped(m proto.Message) bool {
+	switch f := m.(type) {
+	case *hcmv3.HttpFilter:
+		return f.GetIsOptional() && knownFields[f.GetTypedConfig().MessageName()] == nil
+	case *routev3.FilterConfig:
+		return f.GetIsOptional() && f.GetConfig() != nil && knownFields[f.GetConfig().MessageName()] == nil
+	}
+	return false
 }

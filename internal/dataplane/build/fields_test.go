@@ -28,6 +28,8 @@ listeners:
         stat_prefix: l
         rds: {config_source: {ads: {}}, route_config_name: r}
         http_filters:
+        - name: envoy.filters.http.cors
+          typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors}
         - name: router
           typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
 routes:
@@ -36,7 +38,15 @@ routes:
   - name: v
     domains: [a]
     routes:
-    - match: {prefix: /}
+    - match: {prefix: /, headers: [{name: a, present_match: false}]}
+      request_headers_to_add: [{header: {key: a, value: b}}]
+      typed_per_filter_config:
+        envoy.filters.http.fault:
+          "@type": type.googleapis.com/envoy.config.route.v3.FilterConfig
+          config: {"@type": type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault}
+        envoy.filters.http.cors:
+          "@type": type.googleapis.com/envoy.extensions.filters.http.cors.v3.CorsPolicy
+          allow_origin_string_match: [{exact: a}]
       route:
         cluster: a
         retry_policy:
@@ -44,11 +54,20 @@ routes:
           - name: previous
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate
+          retry_priority:
+            name: previous
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig
+              update_frequency: 2
         request_mirror_policies: [{cluster: b}]
 clusters:
 - name: a
   type: EDS
   eds_cluster_config: {eds_config: {ads: {}}}
+  typed_extension_protocol_options:
+    envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+      "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+      explicit_http_config: {http_protocol_options: {}}
 endpoints:
 - cluster_name: a
   endpoints:
@@ -118,6 +137,10 @@ func TestValuesBesideTheListedAreRefusedByPath(t *testing.T) {
 				values[string(v.Name())] = protoreflect.ValueOfEnum(v.Number())
 			}
 			values["77"] = protoreflect.ValueOfEnum(77)
+		case l.fd.Kind() == protoreflect.BoolKind:
+			for name, v := range map[string]bool{"true": true, "false": false} {
+				values[name] = protoreflect.ValueOfBool(v)
+			}
 		case l.fd.Message().FullName() == "google.protobuf.BoolValue":
 			for name, v := range map[string]bool{"true": true, "false": false} {
 				values[name] = protoreflect.ValueOfMessage(wrapperspb.Bool(v).ProtoReflect())

@@ -119,7 +119,15 @@ func (e *editor) visit(m protoreflect.Message, path string) {
 	m.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
 		below := join(path, string(fd.Name()))
 		switch {
-		case fd.IsMap() || fd.Message() == nil:
+		case fd.IsMap():
+			if fd.MapValue().Message() == nil {
+				break
+			}
+			v.Map().Range(func(k protoreflect.MapKey, v protoreflect.Value) bool {
+				e.visit(v.Message(), below+"["+k.String()+"]")
+				return !e.done
+			})
+		case fd.Message() == nil:
 		case fd.IsList():
 			for i := range v.List().Len() {
 				e.visit(v.List().Get(i).Message(), below)

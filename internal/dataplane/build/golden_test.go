@@ -14,11 +14,12 @@ import (
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3" // a type that is not implemented
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/buffer/v3" // a type that is not implemented
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 	"sigs.k8s.io/yaml"
 
 	"github.com/umbra-mesh/umbra/internal/xds"
@@ -114,15 +115,78 @@ func TestControlPlaneGoldensAreAccepted(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no goldens of compile: %v", err)
 	}
-	routes := 0
+	accepted := 0
 	for _, file := range files {
 		_, b := newFar()
-		for _, nack := range b.Apply(resourcesOf(t, section(golden(t, file), "want.yaml"))) {
+		a := golden(t, file)
+		for _, nack := range b.Apply(resourcesOf(t, section(a, "want.yaml"))) {
 			t.Errorf("%s: %v", filepath.Base(file), nack)
 		}
-		routes += len(b.Accepted().Routes)
+		accepted += len(b.Accepted().Routes)
+		_, b = newFar()
+		r := &xds.Resources{
+			Routes: briefRoutes(t, section(a, "routes.yaml")), Clusters: briefClusters(t, section(a, "clusters.yaml")),
+		}
+		for _, nack := range b.Apply(r) {
+			t.Errorf("%s: %v", filepath.Base(file), nack)
+		}
+		accepted += len(b.Accepted().Routes) + len(b.Accepted().Clusters)
 	}
-	if routes < len(files)/2 {
-		t.Errorf("only %d route configurations in %d goldens", routes, len(files))
+	if accepted < len(files)/2 {
+		t.Errorf("only %d resources in %d goldens", accepted, len(files))
 	}
+}
+
+// briefRoutes reads a golden's section of virtual host -> routes.
+func briefRoutes(t *testing.T, text string) []*routev3.RouteConfiguration {
+	var hosts map[string][]json.RawMessage
+	if err := yaml.Unmarshal([]byte(text), &hosts); err != nil {
+		t.Fatal(err)
+	}
+	rc := &routev3.RouteConfiguration{
+		Name: "r", MaxDirectResponseBodySizeBytes: wrapperspb.UInt32(1 << 20),
+	}
+	for name, routes := range hosts {
+		rc.VirtualHosts = append(rc.VirtualHosts, &routev3.VirtualHost{
+			Name: name, Domains: []string{name}, Routes: readAll[routev3.Route](t, routes),
+		})
+	}
+	if len(hosts) == 0 {
+		return nil
+	}
+	return []*routev3.RouteConfiguration{rc}
+}
+
+// briefClusters reads a golden's section of cluster -> what is not as in all of them.
+func briefClusters(t *testing.T, text string) []*clusterv3.Cluster {
+	var all map[string]map[string]any
+	if err := yaml.Unmarshal([]byte(text), &all); err != nil {
+		t.Fatal(err)
+	}
+	var list []json.RawMessage
+	for name, c := range all {
+		if c == nil {
+			c = map[string]any{}
+		}
+		c["name"] = name
+		if _, ok := c["lb_policy"]; !ok {
+			c["lb_policy"] = "LEAST_REQUEST"
+		}
+		if _, ok := c["type"]; !ok {
+			c["type"], c["eds_cluster_config"] = "EDS", map[string]any{"eds_config": map[string]any{"ads": map[string]any{}}}
+		}
+		if c["load_assignment"] != nil { // in a form of its own
+			c["load_assignment"] = map[string]any{"cluster_name": name, "endpoints": []any{map[string]any{"lb_endpoints": []any{
+				map[string]any{"endpoint": map[string]any{"address": map[string]any{"socket_address": map[string]any{
+					"address": "10.0.0.1", "port_value": 80,
+				}}}},
+			}}}}
+		}
+		raw, err := json.Marshal(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, raw)
+	}
+	return readAll[clusterv3.Cluster](t, list)
 }

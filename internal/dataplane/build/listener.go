@@ -3,10 +3,14 @@
 package build
 
 import (
+	"fmt"
+	"slices"
 	"time"
 
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
+	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/proto"
@@ -28,8 +32,8 @@ func linkListener(
 	l *listenerv3.Listener,
 ) (cfg proxy.ListenerConfig, rds string, inline *routev3.RouteConfiguration, bad *fault) {
 	cfg.Name = l.GetName()
-	if cfg.Addr, bad = linkAddress(l.GetAddress(), "address"); bad != nil {
-		return cfg, "", nil, bad
+	if cfg.Addr, bad = linkAddress(l.GetAddress()); bad != nil {
+		return cfg, "", nil, bad.under("address")
 	}
 	if n := len(l.GetFilterChains()); n != 1 {
 		return cfg, "", nil, faultf("filter_chains", "there are %d, exactly one is implemented", n)
@@ -72,7 +76,7 @@ func linkConnectionManager(
 	if cfg.StreamIdle, bad = duration(m.GetStreamIdleTimeout(), defaultStreamIdle, "stream_idle_timeout"); bad != nil {
 		return "", nil, bad
 	}
-	if bad = checkHTTPFilters(m.GetHttpFilters()); bad != nil {
+	if bad = checkHTTPFilters(cfg, m.GetHttpFilters()); bad != nil {
 		return "", nil, bad
 	}
 	switch r := m.GetRouteSpecifier().(type) {
@@ -91,16 +95,57 @@ func linkConnectionManager(
 	}
 }
 
-// checkHTTPFilters wants the router, last and alone but for filters that may be left out.
-func checkHTTPFilters(filters []*hcmv3.HttpFilter) *fault {
-	var left []*hcmv3.HttpFilter
-	for _, f := range filters {
-		if !isSkipped(f.ProtoReflect()) {
-			left = append(left, f)
+// checkHTTPFilters wants the filters of routing in their one order, fault, CORS, router, of which all but the last may
+// be missing; and it sets which there are.
+func checkHTTPFilters(cfg *proxy.ListenerConfig, filters []*hcmv3.HttpFilter) *fault {
+	cfg.NoFaults, cfg.NoCORS = true, true
+	last := -1
+	for i, f := range filters {
+		if isSkipped(f) {
+			continue
+		}
+		path := fmt.Sprintf("http_filters[%d]", i)
+		place := slices.IndexFunc(httpFilters, func(known httpFilter) bool {
+			return f.GetTypedConfig().MessageIs(known.config)
+		})
+		switch {
+		case place < 0:
+			return faultf(path+".typed_config", "type %q is not implemented", f.GetTypedConfig().MessageName())
+		case place <= last:
+			return faultf("http_filters", "must be %s, %s and the router (%s), in this order and each once",
+				faultFilter, corsFilter, proto.MessageName((*routerv3.Router)(nil)))
+		case httpFilters[place].name != "" && f.GetName() != httpFilters[place].name:
+			return faultf(path+".name", "must be %s: routes have its settings by that name", httpFilters[place].name)
+		}
+		last = place
+		switch place {
+		case 0:
+			var m faultv3.HTTPFault
+			if bad := unpack(f.GetTypedConfig(), &m); bad != nil {
+				return bad.under(path + ".typed_config")
+			}
+			if !proto.Equal(&m, &faultv3.HTTPFault{}) {
+				return faultf(path+".typed_config",
+					"faults of all routes are not implemented, only those that routes have themselves")
+			}
+			cfg.NoFaults = false
+		case 1:
+			cfg.NoCORS = false
 		}
 	}
-	if len(left) != 1 || !left[0].GetTypedConfig().MessageIs((*routerv3.Router)(nil)) {
+	if last != len(httpFilters)-1 {
 		return faultf("http_filters", "must be the router (%s), once", proto.MessageName((*routerv3.Router)(nil)))
 	}
 	return nil
+}
+
+type httpFilter struct {
+	name   string // under which routes have settings for it
+	config proto.Message
+}
+
+var httpFilters = []httpFilter{
+	{faultFilter, (*faultv3.HTTPFault)(nil)},
+	{corsFilter, (*corsv3.Cors)(nil)},
+	{"", (*routerv3.Router)(nil)},
 }
