@@ -103,10 +103,15 @@ func isOwn(host string) bool {
 // bounded ends an answer whose client does not read it within writeTimeout.
 func bounded(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// A writer that knows no deadlines has no slow client either.
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
+		writeWithin(w)
 		h.ServeHTTP(w, r)
 	})
+}
+
+// writeWithin starts the client's time to read anew.
+func writeWithin(w http.ResponseWriter) {
+	// A writer that knows no deadlines has no slow client either.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
 }
 
 // ready says whether traffic may come. Configuration problems do not take the process out of service: what was

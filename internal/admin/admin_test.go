@@ -8,15 +8,18 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
 
+	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/umbra-mesh/umbra/internal/admin"
 )
@@ -222,20 +225,88 @@ func TestIndexLinksWorkAndNameEveryPage(t *testing.T) {
 	}
 }
 
+func someClusters() []admin.Cluster {
+	return []admin.Cluster{
+		{
+			Name: "outbound|80||b", ServiceName: "b", MaxConnections: 1, MaxPending: 2, MaxRequests: 4294967295, MaxRetries: 3,
+			Hosts: []admin.Host{
+				{
+					Addr: netip.MustParseAddrPort("10.0.0.1:80"), Name: "10.0.0.1:80", Hostname: "h", Weight: 5, Priority: 1,
+					Region: "r", Zone: "z", SubZone: "s", Active: 7,
+				},
+				{Name: "/run/a.sock", Weight: 1, Unhealthy: true, Ejected: true},
+			},
+		},
+		{Name: "none"},
+	}
+}
+
 func TestClustersAreLinesOfEnvoysForm(t *testing.T) {
-	c := serve(t, admin.Deps{Clusters: func() []admin.Cluster {
-		return []admin.Cluster{{
-			Name:  "outbound|80||b",
-			Stats: []admin.Stat{{Name: "added_via_api", Value: "true"}},
-			Hosts: []admin.Host{{Address: "10.0.0.1:80", Stats: []admin.Stat{
-				{Name: "rq_active", Value: "3"}, {Name: "health_flags", Value: "healthy"},
-			}}},
-		}}
-	}})
-	c.want(c.get("/clusters"), 200, "outbound|80||b::added_via_api::true\n"+
-		"outbound|80||b::10.0.0.1:80::rq_active::3\noutbound|80||b::10.0.0.1:80::health_flags::healthy\n")
-	if a := c.get("/clusters?format=json"); a.status != 400 {
-		t.Errorf("json: %d", a.status)
+	c := serve(t, admin.Deps{Clusters: someClusters})
+	c.want(c.get("/clusters"), 200, `outbound|80||b::observability_name::outbound|80||b
+outbound|80||b::default_priority::max_connections::1
+outbound|80||b::default_priority::max_pending_requests::2
+outbound|80||b::default_priority::max_requests::4294967295
+outbound|80||b::default_priority::max_retries::3
+outbound|80||b::added_via_api::true
+outbound|80||b::eds_service_name::b
+outbound|80||b::10.0.0.1:80::rq_active::7
+outbound|80||b::10.0.0.1:80::hostname::h
+outbound|80||b::10.0.0.1:80::health_flags::healthy
+outbound|80||b::10.0.0.1:80::weight::5
+outbound|80||b::10.0.0.1:80::region::r
+outbound|80||b::10.0.0.1:80::zone::z
+outbound|80||b::10.0.0.1:80::sub_zone::s
+outbound|80||b::10.0.0.1:80::canary::false
+outbound|80||b::10.0.0.1:80::priority::1
+outbound|80||b::10.0.0.1:80::success_rate::-1
+outbound|80||b::10.0.0.1:80::local_origin_success_rate::-1
+outbound|80||b::/run/a.sock::rq_active::0
+outbound|80||b::/run/a.sock::hostname::
+outbound|80||b::/run/a.sock::health_flags::/failed_outlier_check/failed_eds_health
+outbound|80||b::/run/a.sock::weight::1
+outbound|80||b::/run/a.sock::region::
+outbound|80||b::/run/a.sock::zone::
+outbound|80||b::/run/a.sock::sub_zone::
+outbound|80||b::/run/a.sock::canary::false
+outbound|80||b::/run/a.sock::priority::0
+outbound|80||b::/run/a.sock::success_rate::-1
+outbound|80||b::/run/a.sock::local_origin_success_rate::-1
+none::observability_name::none
+none::default_priority::max_connections::0
+none::default_priority::max_pending_requests::0
+none::default_priority::max_requests::0
+none::default_priority::max_retries::0
+none::added_via_api::true
+`)
+	if a := c.get("/clusters?format=xml"); a.status != 400 {
+		t.Errorf("format=xml: %d %s", a.status, a.body)
+	}
+}
+
+func TestClustersAsJSONAreEnvoysMessage(t *testing.T) {
+	c := serve(t, admin.Deps{Clusters: someClusters})
+	a := c.get("/clusters?format=json")
+	if a.status != 200 || !strings.HasPrefix(a.body, "{\n \"cluster_statuses\": [\n") {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	var got adminv3.Clusters
+	if err := protojson.Unmarshal([]byte(a.body), &got); err != nil {
+		t.Fatal(err)
+	}
+	first := got.GetClusterStatuses()[0]
+	if first.GetEdsServiceName() != "b" || !first.GetAddedViaApi() ||
+		first.GetCircuitBreakers().GetThresholds()[0].GetMaxRequests().GetValue() != 4294967295 {
+		t.Errorf("cluster %v", first)
+	}
+	h := first.GetHostStatuses()[0]
+	if h.GetAddress().GetSocketAddress().GetPortValue() != 80 || h.GetHealthStatus().GetEdsHealthStatus().String() != "HEALTHY" ||
+		h.GetWeight() != 5 || h.GetPriority() != 1 || h.GetLocality().GetZone() != "z" || h.GetStats()[0].GetValue() != 7 {
+		t.Errorf("host %v", h)
+	}
+	h = first.GetHostStatuses()[1]
+	if h.GetAddress().GetPipe().GetPath() != "/run/a.sock" || !h.GetHealthStatus().GetFailedOutlierCheck() {
+		t.Errorf("host %v", h)
 	}
 }
 

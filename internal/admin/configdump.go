@@ -30,6 +30,7 @@ func (s *server) configDump(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
+	writeWithin(w)       // the time is for the client, not for rendering ten thousand hosts
 	_, _ = w.Write(body) // the client went away: nobody to tell
 }
 

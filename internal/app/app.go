@@ -24,7 +24,9 @@ import (
 	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
 	"github.com/umbra-mesh/umbra/internal/dataplane/proxy"
 	"github.com/umbra-mesh/umbra/internal/dataplane/stats"
+	"github.com/umbra-mesh/umbra/internal/dataplane/trace"
 	"github.com/umbra-mesh/umbra/internal/dataplane/upstream"
+	"github.com/umbra-mesh/umbra/internal/otlp"
 	"github.com/umbra-mesh/umbra/internal/xds"
 )
 
@@ -52,6 +54,8 @@ type App struct {
 	rejected  *prometheus.GaugeVec
 	admin     *admin.Server
 	log       *format.Writer
+	tracer    *trace.Tracer // nil: no traces
+	spans     *otlp.Exporter
 	draining  atomic.Bool
 	running   sync.WaitGroup
 	stop      context.CancelFunc
@@ -60,7 +64,8 @@ type App struct {
 	mu      sync.Mutex
 	nacks   []xds.Nack // guarded by mu: of the last reload
 
-	said map[string]bool // guarded by reloads: the problems that the last reload had
+	said    map[string]bool // guarded by reloads: the problems that the last reload had
+	inForce []string        // guarded by reloads: the mirrors that it left in force
 }
 
 // New reads the configuration, builds everything and serves it; a *ConfigError tells what is wrong with the first
@@ -109,6 +114,10 @@ func New(opts Options) (*App, error) {
 			}
 		})
 	}
+	if err := a.startTracing(); err != nil {
+		a.Close()
+		return nil, err
+	}
 	a.clusters = upstream.NewDirectory(a.workers, a.registry)
 	copyLog := a.log
 	if !opts.AccessLogCopies {
@@ -116,12 +125,16 @@ func New(opts Options) (*App, error) {
 	}
 	a.mirrors = mirror.NewEngine(mirror.Config{
 		Limits: opts.Mirror, LocalIP: nodeIP(), Registry: a.registry, Logger: opts.Logger, Log: copyLog,
+		Tracer: a.tracer,
 	})
 	a.server = proxy.NewServer(proxy.Config{
 		Workers: a.workers, Mirror: a.mirrors, Registry: a.registry, LocalIP: nodeIP(), Log: a.log,
+		Tracer: a.tracer,
 	})
 	a.listeners = newListeners(a.server, a.workers, opts.Ports, opts.Logger)
-	a.builder = build.New(build.Deps{Clusters: a.clusters, Mirrors: a.mirrors, Listeners: a.listeners})
+	a.builder = build.New(build.Deps{
+		Clusters: a.clusters, Mirrors: a.mirrors, Listeners: a.listeners, RouteStats: a.server.NewRouteStats,
+	})
 
 	// The pages, then the traffic.
 	a.metrics = a.newMetrics()
@@ -142,6 +155,7 @@ func New(opts Options) (*App, error) {
 		a.Close()
 		return nil, nackError(nacks)
 	}
+	a.inForce = a.mirrorLines()
 	return a, nil
 }
 
@@ -191,13 +205,14 @@ func (a *App) Reload() {
 		return
 	}
 	a.report(problems)
-	before := a.mirrorLines()
 	nacks := a.apply(res)
 	for _, n := range nacks {
 		a.opts.Logger.Error("resource refused by the data plane; its last version stays",
 			"type", n.Type, "name", n.Name, "field", n.Path, "reason", n.Reason)
 	}
-	a.reportMirrors(before, a.mirrorLines())
+	now := a.mirrorLines()
+	a.reportMirrors(a.inForce, now)
+	a.inForce = now
 	a.opts.Logger.Info("configuration reloaded", "version", res.Version, "refused", len(a.refused()),
 		"problems", len(a.problems()))
 }
@@ -278,8 +293,12 @@ func (a *App) Close() {
 			a.opts.Logger.Debug("admin pages cut", "error", err)
 		}
 	}
+	if a.clusters != nil {
+		a.clusters.Close()
+	}
 	a.stop()
 	a.running.Wait()
+	a.stopTracing()
 	if a.log != nil {
 		if err := a.log.Close(); err != nil {
 			a.opts.Logger.Error("access log not written whole", "error", err)

@@ -14,11 +14,12 @@ import (
 )
 
 // control is the way of a configuration: load, settle, translate, compile. It remembers the last good version of each
-// resource. Used from one goroutine, but for Problems.
+// resource, and what each step made of what did not change. Used from one goroutine, but for status.
 type control struct {
-	in     Input
-	loader *source.Loader
-	keep   source.Keep
+	loader     *source.Loader
+	keep       source.Keep
+	translator *translate.Translator // what it read of resources that did not change
+	compiler   *compile.Compiler     // and what it made of them
 
 	mu       sync.Mutex
 	problems []mesh.Problem // guarded by mu
@@ -26,7 +27,11 @@ type control struct {
 	unread   error          // guarded by mu: why the inputs could not be read, if the last time they could not
 }
 
-func newControl(in Input) *control { return &control{in: in, loader: in.loader()} }
+func newControl(in Input) *control {
+	return &control{
+		loader: in.loader(), translator: translate.New(in.translation()), compiler: compile.New(in.compilation()),
+	}
+}
 
 // next reads the inputs and returns what to serve now. Problems are kept for the pages; err is an input that could not
 // be read at all, in which case everything stays as it is.
@@ -41,7 +46,7 @@ func (c *control) next() (*xds.Resources, []mesh.Problem, error) {
 	var res xds.Resources
 	var last []mesh.Problem
 	settled := c.keep.Settle(set, loading, func(rs []*source.Resource) []mesh.Problem {
-		res, last = c.in.resources(rs) // the last call is for what is settled on
+		res, last = c.resources(rs) // the last call is for what is settled on
 		return last
 	})
 	// What is wrong with a flag depends on what is served in the end, not on what was read.
@@ -56,19 +61,20 @@ func (c *control) next() (*xds.Resources, []mesh.Problem, error) {
 }
 
 // resources translates and compiles, and tells all that is wrong.
-func (in *Input) resources(rs []*source.Resource) (xds.Resources, []mesh.Problem) {
-	config, endpoints, problems := translate.Translate(rs, in.translation())
-	res, found := compile.Compile(config, endpoints, in.compilation())
-	return res, append(problems, found...)
+func (c *control) resources(rs []*source.Resource) (xds.Resources, []mesh.Problem) {
+	config, endpoints, problems := c.translator.Translate(rs)
+	res, found := c.compiler.Compile(config, endpoints)
+	return res, slices.Concat(problems, found)
 }
 
 // Check reads the inputs once and returns every problem.
 func Check(in Input) ([]mesh.Problem, error) {
-	set, problems, err := in.loader().Load()
+	c := newControl(in)
+	set, problems, err := c.loader.Load()
 	if err != nil {
 		return nil, err
 	}
-	_, found := in.resources(set.Resources)
+	_, found := c.resources(set.Resources)
 	return append(problems, found...), nil
 }
 

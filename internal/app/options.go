@@ -14,6 +14,7 @@ import (
 	"github.com/umbra-mesh/umbra/internal/controlplane/source"
 	"github.com/umbra-mesh/umbra/internal/controlplane/translate"
 	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
+	"github.com/umbra-mesh/umbra/internal/dataplane/trace"
 )
 
 // Input says which configuration is read and how: what `run` and `check` have in common.
@@ -22,12 +23,16 @@ type Input struct {
 	Recursive        bool
 	Stdin            io.Reader
 	Namespace        string            // of resources that name none, and the proxy's own
-	Labels           map[string]string // this gateway's; nil: every Gateway is served
+	Labels           map[string]string // the proxy's own; nil: every Gateway is served
+	Locality         string            // the proxy's own: region/zone/subzone, as far as known
+	RootNamespace    string            // of DestinationRules and Sidecars for all; empty: istio-system
 	AllowUnsupported []string          // kinds whose unsupported parts are warnings
 	Profile          compile.Profile
 	Bind             string
 	Ports            map[uint32]uint32 // Gateway port -> port served
 	Outbound         netip.AddrPort    // a sidecar's outbound listener; zero: none
+	// OutboundPolicy is for requests to hosts that nothing names, if no Sidecar says; unset: they go where they were going.
+	OutboundPolicy mesh.OutboundPolicy
 }
 
 func (in *Input) loader() *source.Loader {
@@ -35,13 +40,15 @@ func (in *Input) loader() *source.Loader {
 }
 
 func (in *Input) translation() translate.Options {
-	return translate.Options{Labels: in.Labels, Namespace: in.Namespace, AllowUnsupported: in.AllowUnsupported}
+	return translate.Options{
+		Labels: in.Labels, Namespace: in.Namespace, AllowUnsupported: in.AllowUnsupported, RootNamespace: in.RootNamespace,
+	}
 }
 
 func (in *Input) compilation() compile.Options {
 	return compile.Options{
 		Profile: in.Profile, Bind: in.Bind, Ports: in.Ports, Outbound: in.Outbound, Namespace: in.Namespace,
-		Local: localAddrs(),
+		Labels: in.Labels, Locality: in.Locality, OutboundPolicy: in.OutboundPolicy, Local: localAddrs(),
 	}
 }
 
@@ -53,8 +60,17 @@ type Options struct {
 	AccessLog       string // file, "-" for standard output; empty: none
 	AccessLogCopies bool   // also a line for each copy
 	Mirror          mirror.Limits
+	Trace           TraceOptions
 	DrainTimeout    time.Duration // the most that stopping may take; 0: 25 s
 	Logger          *slog.Logger
+}
+
+// TraceOptions say whether requests are traced.
+type TraceOptions struct {
+	Endpoint string        // of a collector, as in otlp.Config; empty: no traces
+	Sampling float64       // percent of the traces that begin here
+	Service  string        // service.name
+	Formats  trace.Formats // 0: W3C
 }
 
 // ConfigError is a first configuration that cannot be served, with everything that is wrong with it.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
+	"strings"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -16,6 +17,8 @@ import (
 	"github.com/umbra-mesh/umbra/internal/admin"
 	"github.com/umbra-mesh/umbra/internal/controlplane/mesh"
 	"github.com/umbra-mesh/umbra/internal/dataplane/build"
+	"github.com/umbra-mesh/umbra/internal/dataplane/loop"
+	"github.com/umbra-mesh/umbra/internal/dataplane/upstream"
 )
 
 // pages gives the admin pages what they show.
@@ -90,6 +93,7 @@ func share(m build.MirrorInfo) float64 {
 	return min(float64(m.Numerator)*100/float64(m.Denominator), 100)
 }
 
+// suffix is what is appended to the Host of copies.
 func suffix(m build.MirrorInfo) string {
 	if m.Suffix {
 		return "-shadow"
@@ -120,16 +124,27 @@ func (a *App) report(problems []mesh.Problem) {
 
 // reportMirrors logs which mirrors a reload brought, changed or took away.
 func (a *App) reportMirrors(before, now []string) {
-	for _, line := range before {
-		if !slices.Contains(now, line) {
-			a.opts.Logger.Info("no longer in force", "what", line)
+	for _, line := range without(before, now) {
+		a.opts.Logger.Info("no longer in force", "what", line)
+	}
+	for _, line := range without(now, before) {
+		a.opts.Logger.Info("in force", "what", line)
+	}
+}
+
+// without returns the lines of list that are not in other.
+func without(list, other []string) []string {
+	in := make(map[string]bool, len(other))
+	for _, line := range other {
+		in[line] = true
+	}
+	var out []string
+	for _, line := range list {
+		if !in[line] {
+			out = append(out, line)
 		}
 	}
-	for _, line := range now {
-		if !slices.Contains(before, line) {
-			a.opts.Logger.Info("in force", "what", line)
-		}
-	}
+	return out
 }
 
 // StartLines tell where traffic is served and where copies go, one line for each listener and each mirror in force.
@@ -151,8 +166,12 @@ func (a *App) StartLines() []string {
 func (a *App) mirrorLines() []string {
 	var lines []string
 	for _, m := range a.builder.Mirrors() {
-		lines = append(lines, fmt.Sprintf("mirror %s: from %s to %s, share %s %%, Host <host>%s",
-			m.ID, m.From, m.To, strconv.FormatFloat(share(m), 'g', -1, 64), suffix(m)))
+		host := "<host>" + suffix(m)
+		if m.Host != "" {
+			host = m.Host
+		}
+		lines = append(lines, fmt.Sprintf("mirror %s: from %s to %s, share %s %%, Host %s",
+			m.ID, m.From, m.To, strconv.FormatFloat(share(m), 'g', -1, 64), host))
 	}
 	return lines
 }
@@ -162,19 +181,23 @@ func (a *App) clusterList() []admin.Cluster {
 	var list []admin.Cluster
 	for _, c := range a.clusters.Clusters() {
 		cfg := c.Config()
-		n := func(v uint32) string { return strconv.FormatUint(uint64(v), 10) }
-		out := admin.Cluster{Name: c.Name, Stats: []admin.Stat{
-			{Name: "default_priority::max_connections", Value: n(cfg.MaxConnections)},
-			{Name: "default_priority::max_pending_requests", Value: n(cfg.MaxPending)},
-			{Name: "default_priority::max_requests", Value: n(cfg.MaxRequests)},
-			{Name: "default_priority::max_retries", Value: n(cfg.MaxRetries)},
-		}}
+		out := admin.Cluster{
+			Name: c.Name, MaxConnections: cfg.MaxConnections, MaxPending: cfg.MaxPending, MaxRequests: cfg.MaxRequests,
+			MaxRetries: cfg.MaxRetries,
+		}
+		if cfg.Discovery == upstream.EDS {
+			out.ServiceName = cfg.ServiceName
+		}
 		for _, h := range c.Hosts() {
-			out.Hosts = append(out.Hosts, admin.Host{Address: h.Name, Stats: []admin.Stat{
-				{Name: "rq_active", Value: strconv.FormatInt(h.Active(), 10)}, {Name: "health_flags", Value: "healthy"},
-			}})
+			i := h.Info()
+			out.Hosts = append(out.Hosts, admin.Host{
+				Addr: h.Addr, Name: h.Name, Hostname: i.Hostname, Weight: i.Weight, Priority: i.Priority,
+				Region: i.Locality.Region, Zone: i.Locality.Zone, SubZone: i.Locality.SubZone,
+				Active: h.Active(), Unhealthy: i.Unhealthy, Ejected: i.Ejected[loop.Production] || i.Ejected[loop.Copy],
+			})
 		}
 		list = append(list, out)
 	}
+	slices.SortFunc(list, func(x, y admin.Cluster) int { return strings.Compare(x.Name, y.Name) })
 	return list
 }
