@@ -67,7 +67,8 @@ func newRoot(env LookupEnv) *cobra.Command {
 			"Lists are separated by commas there, and an empty variable counts as not set.",
 		Example: "  umbra demo\n" +
 			"  umbra check -f examples/cross-cluster/a.yaml\n" +
-			"  umbra run -f examples/cross-cluster/a.yaml --port 80=8080",
+			"  umbra run -f examples/cross-cluster/a.yaml --port 80=8080\n" +
+			"  umbra mirror --listen :8080 --to http://127.0.0.1:80 --copy http://staging:80",
 		Version:           buildVersion(),
 		SilenceErrors:     true,
 		SilenceUsage:      true,
@@ -76,7 +77,7 @@ func newRoot(env LookupEnv) *cobra.Command {
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.Flags().Bool("version", false, "Print the version.")
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(newRun(), newCheck(), newDemo(), newMirrors(), newVersion(), newDemoMesh())
+	root.AddCommand(newRun(), newMirror(), newCheck(), newDemo(), newMirrors(), newVersion(), newDemoMesh())
 	root.InitDefaultHelpCmd()
 	for _, c := range root.Commands() {
 		if c.Name() == "help" {

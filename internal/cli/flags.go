@@ -13,6 +13,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/umbra-mesh/umbra/internal/controlplane/compile"
+	"github.com/umbra-mesh/umbra/internal/controlplane/mesh"
+	"github.com/umbra-mesh/umbra/internal/dataplane/trace"
 )
 
 // envName is the environment variable of a flag.
@@ -115,6 +117,82 @@ func (p *profile) String() string {
 }
 
 func (*profile) Type() string { return "asm|istio" }
+
+// outboundPolicy is what becomes of requests to hosts that are not known; unset until set.
+type outboundPolicy mesh.OutboundPolicy
+
+var outboundPolicies = map[string]outboundPolicy{
+	"allow-any": outboundPolicy(mesh.AllowAny), "registry-only": outboundPolicy(mesh.RegistryOnly),
+}
+
+func (p *outboundPolicy) Set(s string) error {
+	v, ok := outboundPolicies[s]
+	if !ok {
+		return fmt.Errorf("%q is neither allow-any nor registry-only", s)
+	}
+	*p = v
+	return nil
+}
+
+func (p *outboundPolicy) String() string {
+	for name, v := range outboundPolicies {
+		if v == *p {
+			return name
+		}
+	}
+	return "allow-any"
+}
+
+func (*outboundPolicy) Type() string { return "allow-any|registry-only" }
+
+// locality is a region, with or without a zone and a subzone.
+type locality string
+
+func (l *locality) Set(s string) error {
+	parts := strings.Split(s, "/")
+	if len(parts) > 3 || slices.Contains(parts, "") && s != "" {
+		return fmt.Errorf("%q is not REGION/ZONE/SUBZONE, or the first of these", s)
+	}
+	*l = locality(s)
+	return nil
+}
+
+func (l *locality) String() string { return string(*l) }
+
+func (*locality) Type() string { return "REGION/ZONE/SUBZONE" }
+
+// traceFormats is a set of ways to write a trace's context; w3c unless set.
+type traceFormats trace.Formats
+
+var traceNames = map[string]trace.Formats{"w3c": trace.W3C, "b3-single": trace.B3Single, "b3": trace.B3}
+
+func (f *traceFormats) Set(s string) error {
+	var all trace.Formats
+	for word := range strings.SplitSeq(s, ",") {
+		format, ok := traceNames[word]
+		if !ok {
+			return fmt.Errorf("%q is none of w3c, b3 and b3-single", word)
+		}
+		all |= format
+	}
+	*f = traceFormats(all)
+	return nil
+}
+
+func (f *traceFormats) String() string {
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(traceNames)) {
+		if trace.Formats(*f)&traceNames[name] != 0 {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return "w3c"
+	}
+	return strings.Join(names, ",")
+}
+
+func (*traceFormats) Type() string { return "w3c,b3,b3-single" }
 
 // ip is an address without a port.
 type ip struct{ netip.Addr }

@@ -17,7 +17,9 @@ import (
 
 	"github.com/umbra-mesh/umbra/internal/app"
 	"github.com/umbra-mesh/umbra/internal/controlplane/compile"
+	"github.com/umbra-mesh/umbra/internal/controlplane/mesh"
 	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
+	"github.com/umbra-mesh/umbra/internal/dataplane/trace"
 )
 
 // parse is what run makes of arguments and environment.
@@ -52,17 +54,22 @@ var all = app.Options{
 		Paths: []string{"a", "b"}, Recursive: true, Namespace: "n", Labels: map[string]string{"istio": "x", "v": ""},
 		AllowUnsupported: []string{"EnvoyFilter", "Sidecar"}, Profile: compile.Istio, Bind: "::1",
 		Ports: map[uint32]uint32{80: 8080, 443: 8443}, Outbound: netip.MustParseAddrPort("127.0.0.1:15001"),
+		OutboundPolicy: mesh.RegistryOnly, Locality: "r/z", RootNamespace: "root",
 	},
 	Admin: "127.0.0.1:1", Workers: 3, AccessLog: "-", AccessLogCopies: true,
 	Mirror: mirror.Limits{Timeout: 3 * time.Second, MaxInFlight: 7, Window: 1 << 20, Memory: 2 << 20, MaxHops: 9},
+	Trace:  app.TraceOptions{Endpoint: "http://c:4318", Sampling: 50, Service: "edge", Formats: trace.W3C | trace.B3},
 }
 
 func TestFlagsSetEverything(t *testing.T) {
 	got := parse(t, nil, "-f", "a", "--file", "b", "-R", "--namespace", "n", "--labels", "istio=x,v=",
 		"--allow-unsupported", "EnvoyFilter", "--allow-unsupported", "Sidecar", "--profile", "istio", "--bind", "::1",
 		"--port", "80=8080", "--port", "443=8443", "--outbound", "127.0.0.1:15001", "--admin", "127.0.0.1:1",
+		"--outbound-policy", "registry-only", "--locality", "r/z", "--root-namespace", "root",
 		"--workers", "3", "--access-log", "-", "--access-log-copies", "--mirror-timeout", "3s",
-		"--mirror-max-in-flight", "7", "--mirror-window", "1Mi", "--mirror-memory", "2097152", "--mirror-max-hops", "9")
+		"--mirror-max-in-flight", "7", "--mirror-window", "1Mi", "--mirror-memory", "2097152", "--mirror-max-hops", "9",
+		"--trace-otlp", "http://c:4318", "--trace-sampling", "50", "--trace-service-name", "edge",
+		"--trace-formats", "w3c,b3")
 	if d := diff(all, got); d != "" {
 		t.Error(d)
 	}
@@ -75,7 +82,9 @@ func TestEnvironmentSetsEverything(t *testing.T) {
 		"UMBRA_PORT": "80=8080,443=8443", "UMBRA_OUTBOUND": "127.0.0.1:15001", "UMBRA_ADMIN": "127.0.0.1:1",
 		"UMBRA_WORKERS": "3", "UMBRA_ACCESS_LOG": "-", "UMBRA_ACCESS_LOG_COPIES": "1", "UMBRA_MIRROR_TIMEOUT": "3s",
 		"UMBRA_MIRROR_MAX_IN_FLIGHT": "7", "UMBRA_MIRROR_WINDOW": "1Mi", "UMBRA_MIRROR_MEMORY": "2Mi",
-		"UMBRA_MIRROR_MAX_HOPS": "9",
+		"UMBRA_MIRROR_MAX_HOPS": "9", "UMBRA_OUTBOUND_POLICY": "registry-only", "UMBRA_LOCALITY": "r/z",
+		"UMBRA_ROOT_NAMESPACE": "root", "UMBRA_TRACE_OTLP": "http://c:4318", "UMBRA_TRACE_SAMPLING": "50",
+		"UMBRA_TRACE_SERVICE_NAME": "edge", "UMBRA_TRACE_FORMATS": "b3,w3c",
 	}
 	if d := diff(all, parse(t, env)); d != "" {
 		t.Error(d)
@@ -111,8 +120,11 @@ func TestBadVariableIsNamed(t *testing.T) {
 func TestDefaultsServeEveryGatewayOnAllAddresses(t *testing.T) {
 	got := parse(t, nil, "-f", "a")
 	want := app.Options{
-		Input: app.Input{Paths: []string{"a"}, Namespace: "default", Bind: "0.0.0.0", AllowUnsupported: nil},
+		Input: app.Input{
+			Paths: []string{"a"}, Namespace: "default", Bind: "0.0.0.0", AllowUnsupported: nil, RootNamespace: "istio-system",
+		},
 		Admin: "127.0.0.1:15000",
+		Trace: app.TraceOptions{Sampling: 1, Service: "umbra"},
 		Mirror: mirror.Limits{
 			Timeout: 15 * time.Second, MaxInFlight: 256, Window: 8 << 20, Memory: int64(mirrorMemory("/")), MaxHops: 3,
 		},

@@ -13,6 +13,7 @@ import (
 
 	"github.com/umbra-mesh/umbra/internal/app"
 	"github.com/umbra-mesh/umbra/internal/controlplane/compile"
+	"github.com/umbra-mesh/umbra/internal/controlplane/mesh"
 )
 
 // inputFlags are those of every command that reads configuration.
@@ -26,6 +27,9 @@ type inputFlags struct {
 	bind             ip
 	ports            ports
 	outbound         address
+	outboundPolicy   outboundPolicy
+	locality         locality
+	rootNamespace    string
 }
 
 func (f *inputFlags) add(flags *pflag.FlagSet) {
@@ -36,7 +40,8 @@ func (f *inputFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.namespace, "namespace", "default",
 		"Namespace of resources that name none, and of the proxy: short host names resolve in it.")
 	flags.Var(&f.labels, "labels",
-		"Labels of this gateway, which Gateway selectors must fit; without the flag every Gateway is served.")
+		"Labels of this proxy, for the selectors of Gateways, Sidecars and DestinationRules and for sourceLabels; "+
+			"without the flag every Gateway is served.")
 	flags.StringSliceVar(&f.allowUnsupported, "allow-unsupported", nil,
 		"Let what is not implemented of this `KIND` give warnings instead of errors; repeatable.")
 	flags.Var(&f.profile, "profile",
@@ -45,6 +50,12 @@ func (f *inputFlags) add(flags *pflag.FlagSet) {
 	flags.Var(&f.ports, "port", "Serve a Gateway's port at another one, as in 80=8080; repeatable.")
 	flags.Var(&f.outbound, "outbound",
 		"Also serve a sidecar's outbound HTTP listener here, for VirtualServices that name no gateway; none if empty.")
+	flags.Var(&f.outboundPolicy, "outbound-policy",
+		"What becomes of --outbound's requests to unknown hosts: allow-any sends them where their connection was going "+
+			"before it was redirected here, registry-only answers 502. A Sidecar's outboundTrafficPolicy wins.")
+	flags.Var(&f.locality, "locality", "Where this proxy is: endpoints that are near come first, where outliers are detected.")
+	flags.StringVar(&f.rootNamespace, "root-namespace", "istio-system",
+		"Namespace whose DestinationRules and Sidecars are for all.")
 }
 
 // noPaths refuses arguments, and tells that paths are given with -f.
@@ -63,6 +74,7 @@ func (f *inputFlags) input(stdin io.Reader) (app.Input, error) {
 	return app.Input{
 		Paths: f.files, Recursive: f.recursive, Stdin: stdin, Namespace: f.namespace, Labels: f.labels,
 		AllowUnsupported: f.allowUnsupported, Profile: compile.Profile(f.profile), Bind: f.bind.String(), Ports: f.ports,
-		Outbound: f.outbound.AddrPort,
+		Outbound: f.outbound.AddrPort, OutboundPolicy: mesh.OutboundPolicy(f.outboundPolicy), Locality: string(f.locality),
+		RootNamespace: f.rootNamespace,
 	}, nil
 }

@@ -14,12 +14,19 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/umbra-mesh/umbra/internal/app"
+	"github.com/umbra-mesh/umbra/internal/dataplane/trace"
 )
 
 type runFlags struct {
 	inputFlags
+	serveFlags
+}
+
+// serveFlags are those of every command that serves traffic.
+type serveFlags struct {
 	admin           string
 	workers         int
 	accessLog       string
@@ -29,12 +36,15 @@ type runFlags struct {
 	mirrorWindow    quantity
 	mirrorMemory    quantity
 	mirrorHops      int
+	traceOTLP       string
+	traceSampling   float64
+	traceService    string
+	traceFormats    traceFormats
 }
 
 func newRun() *cobra.Command { return new(runFlags).command() }
 
 func (f *runFlags) command() *cobra.Command {
-	f.mirrorWindow, f.mirrorMemory = 8<<20, mirrorMemory("/")
 	cmd := &cobra.Command{
 		Use:   "run -f DIR|FILE|-",
 		Short: "Serve traffic by the resources in files, and mirror it.",
@@ -48,8 +58,13 @@ func (f *runFlags) command() *cobra.Command {
 		Args: noPaths,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
-	flags := cmd.Flags()
-	f.add(flags)
+	f.inputFlags.add(cmd.Flags())
+	f.serveFlags.add(cmd.Flags())
+	return cmd
+}
+
+func (f *serveFlags) add(flags *pflag.FlagSet) {
+	f.mirrorWindow, f.mirrorMemory = 8<<20, mirrorMemory("/")
 	flags.StringVar(&f.admin, "admin", "127.0.0.1:15000", "Serve the admin pages at this `ADDR`; none if empty.")
 	flags.IntVar(&f.workers, "workers", 0, "Event loops; 0 is one for each CPU.")
 	flags.StringVar(&f.accessLog, "access-log", "",
@@ -63,13 +78,26 @@ func (f *runFlags) command() *cobra.Command {
 	flags.Var(&f.mirrorMemory, "mirror-memory",
 		"Most memory for all copies together; by default 48Mi, or an eighth of what the process may have if that is less.")
 	flags.IntVar(&f.mirrorHops, "mirror-max-hops", 3, "Most mirrors that a request may pass one after another, 1 to 9.")
-	return cmd
+	flags.StringVar(&f.traceOTLP, "trace-otlp", "",
+		"Send OpenTelemetry spans to this `URL`: http://HOST:4318 or grpc://HOST:4317; no traces if empty.")
+	flags.Float64Var(&f.traceSampling, "trace-sampling", 1, "Percent of the traces that begin here which are recorded.")
+	flags.StringVar(&f.traceService, "trace-service-name", "umbra", "Whose spans these are.")
+	flags.Var(&f.traceFormats, "trace-formats", "How a trace travels in requests: w3c is read first, then b3-single, then b3; all are written.")
 }
 
+// options are the flags' meaning; a mistake in them is one of usage.
 func (f *runFlags) options(cmd *cobra.Command) (app.Options, error) {
 	in, err := f.input(cmd.InOrStdin())
+	if err != nil {
+		return app.Options{}, err
+	}
+	return f.serving(cmd, in)
+}
+
+// serving are the settings of a proxy for an input.
+func (f *serveFlags) serving(cmd *cobra.Command, in app.Input) (app.Options, error) {
+	var err error
 	switch {
-	case err != nil:
 	case f.workers < 0:
 		err = fmt.Errorf("--workers %d is negative", f.workers)
 	case f.accessLogCopies && f.accessLog == "":
@@ -78,6 +106,8 @@ func (f *runFlags) options(cmd *cobra.Command) (app.Options, error) {
 		err = fmt.Errorf("--mirror-timeout %s is not positive", f.mirrorTimeout)
 	case f.mirrorInFlight <= 0:
 		err = fmt.Errorf("--mirror-max-in-flight %d is not positive", f.mirrorInFlight)
+	case !(f.traceSampling >= 0 && f.traceSampling <= 100): // NaN too
+		err = fmt.Errorf("--trace-sampling %v is not between 0 and 100", f.traceSampling)
 	case f.mirrorHops < 1 || f.mirrorHops > 9:
 		err = fmt.Errorf("--mirror-max-hops %d is not between 1 and 9", f.mirrorHops)
 	}
@@ -87,6 +117,9 @@ func (f *runFlags) options(cmd *cobra.Command) (app.Options, error) {
 	opts := app.Options{
 		Input: in, Admin: f.admin, Workers: f.workers, AccessLog: f.accessLog, AccessLogCopies: f.accessLogCopies,
 		Logger: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)),
+	}
+	opts.Trace = app.TraceOptions{
+		Endpoint: f.traceOTLP, Sampling: f.traceSampling, Service: f.traceService, Formats: trace.Formats(f.traceFormats),
 	}
 	opts.Mirror.Timeout = f.mirrorTimeout
 	opts.Mirror.MaxInFlight = f.mirrorInFlight
@@ -101,6 +134,11 @@ func (f *runFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	return serve(cmd, opts, func(context.Context, *app.App) {})
+}
+
+// serve runs a proxy until it is signalled to end. beside runs meanwhile and ends with its context.
+func serve(cmd *cobra.Command, opts app.Options, beside func(context.Context, *app.App)) error {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM)
 	defer signal.Stop(signals)
@@ -113,9 +151,10 @@ func (f *runFlags) run(cmd *cobra.Command) error {
 		fmt.Fprintln(cmd.OutOrStdout(), line)
 	}
 	ctx, cancel := context.WithCancel(cmd.Context())
-	var watching sync.WaitGroup
-	watching.Go(func() { a.Watch(ctx) })
-	defer watching.Wait()
+	var running sync.WaitGroup
+	running.Go(func() { a.Watch(ctx) })
+	running.Go(func() { beside(ctx, a) })
+	defer running.Wait()
 	defer cancel()
 
 	for s := range signals {
