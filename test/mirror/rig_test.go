@@ -53,7 +53,7 @@ func newRig(t *testing.T, limits mirror.Limits, a, b string) *rig {
 	r.mirrors = mirror.NewEngine(mirror.Config{Limits: limits, LocalIP: "192.0.2.1", Registry: registry, Logger: logger})
 	r.stats = r.mirrors.Stats("test", "b")
 	r.target = r.mirrors.Target(r.clusters.Slot("b"))
-	table, err := route.New(route.Config[*proxy.Action]{Hosts: []route.VirtualHost[*proxy.Action]{{
+	host, err := route.NewHost(&route.VirtualHost[*proxy.Action]{
 		Name: "all", Domains: []string{"*"},
 		Routes: []route.Route[*proxy.Action]{{
 			Path: route.PathMatch{Kind: route.PathPrefix, Value: "/"},
@@ -62,7 +62,11 @@ func newRig(t *testing.T, limits mirror.Limits, a, b string) *rig {
 				Mirrors: []mirror.Policy{{Target: r.target, Stats: r.stats, Numerator: 100, Denominator: 100}},
 			},
 		}},
-	}}})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := route.New(route.Config[*proxy.Action]{Hosts: []*route.Host[*proxy.Action]{host}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -130,8 +130,8 @@ func TestOutboundListenerNamesThePortsWhenTheHostDoesNotPickOne(t *testing.T) {
 		}
 	}
 	for _, host := range []string{"unknown", "myapp.other", "unknown.example:80"} {
-		if resp, body := p.get(t, host, "/headers"); resp.StatusCode != 502 {
-			t.Errorf("Host %s: %s %q, want 502: no such service", host, resp.Status, body)
+		if resp, body := p.get(t, host, "/headers"); resp.StatusCode != 503 {
+			t.Errorf("Host %s: %s %q, want 503: the connection was going nowhere else", host, resp.Status, body)
 		}
 	}
 }
