@@ -127,7 +127,7 @@ func (b *Bench) version(name string) error {
 	switch name {
 	case Nginx:
 		b.cfg.Nginx, version, err = findNginx(b.cfg.Nginx)
-	case Umbra:
+	case Umbra, UmbraRoutes, UmbraHosts:
 		version, err = findUmbra(b.cfg.Umbra)
 		if len(b.cfg.UmbraArgs) > 0 {
 			version += " with " + strings.Join(b.cfg.UmbraArgs, " ")
@@ -148,7 +148,7 @@ func (b *Bench) startProxy(ctx context.Context, p *proxy, next func() netip.Addr
 	switch p.name {
 	case Nginx:
 		p.child, err = b.startNginx(p, copies)
-	case Umbra:
+	case Umbra, UmbraRoutes, UmbraHosts:
 		p.admin = next()
 		p.child, err = b.startUmbra(p, copies)
 	case Relay:

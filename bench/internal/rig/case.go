@@ -4,6 +4,7 @@ package rig
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -29,11 +30,18 @@ var Cases = []Case{
 const (
 	Nginx = "nginx"
 	Umbra = "umbra"
-	Relay = "relay"
+	// Umbra with much configuration: the request is for the last of 1,000 prefix routes of its host, or for the last of 10
+	// routes of one of 10,000 hosts.
+	UmbraRoutes = "umbra-routes"
+	UmbraHosts  = "umbra-hosts"
+	Relay       = "relay"
 )
 
-// Proxies are all there are, in the order they are printed.
+// Proxies are those measured unless others are asked for.
 var Proxies = []string{Nginx, Umbra, Relay}
+
+// allProxies are all there are, in the order they are printed.
+var allProxies = []string{Nginx, Umbra, UmbraRoutes, UmbraHosts, Relay}
 
 // PickCases reads a comma-separated list of names.
 func PickCases(list string) ([]Case, error) {
@@ -63,8 +71,8 @@ func caseNamed(name string) (Case, error) {
 func PickProxies(list string) ([]string, error) {
 	picked := strings.Split(list, ",")
 	for _, name := range picked {
-		if name != Nginx && name != Umbra && name != Relay {
-			return nil, fmt.Errorf("unknown proxy %q, want some of %s", name, strings.Join(Proxies, ","))
+		if !slices.Contains(allProxies, name) {
+			return nil, fmt.Errorf("unknown proxy %q, want some of %s", name, strings.Join(allProxies, ","))
 		}
 	}
 	return picked, nil

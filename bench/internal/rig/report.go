@@ -70,7 +70,7 @@ func (r *Report) Write(out io.Writer) error {
 	b.WriteString("| case | proxy | CPU us/request | min..max | x nginx | x relay | requests/s | p50 us | p99 us |" +
 		" RSS MB | copies | valid |\n|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|\n")
 	for _, c := range r.cfg.Cases {
-		for _, name := range Proxies {
+		for _, name := range allProxies {
 			if w := r.row(c.Name, name); w != nil {
 				w.write(&b, r.row(c.Name, Nginx), r.row(c.Name, Relay))
 			}

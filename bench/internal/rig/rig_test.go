@@ -130,7 +130,7 @@ func TestProxiesAreSetUpWithAndWithoutAMirror(t *testing.T) {
 	listen := netip.MustParseAddrPort("127.0.0.1:1003")
 	for name, render := range map[string]func(b netip.AddrPort) string{
 		Nginx: func(b netip.AddrPort) string { return renderNginx("/d", "root", listen, a, b) },
-		Umbra: func(b netip.AddrPort) string { return renderUmbra(a, b) },
+		Umbra: func(b netip.AddrPort) string { return renderUmbra(Umbra, a, b) },
 	} {
 		plain, mirrored := render(netip.AddrPort{}), render(b)
 		if !strings.Contains(plain, "1001") || strings.Contains(plain, "1002") || strings.Contains(plain, "mirror") {

@@ -27,12 +27,31 @@ spec:
   hosts: ["*"]
   gateways: [bench]
   http:
-  - match:
+%[3]s  - match:
     - uri: {prefix: /}
     route:
     - destination: {host: a.bench.example, port: {number: 80}}
 %[1]s---
 %[2]s`
+
+// umbraRoute is a rule that no request of the bench matches.
+const umbraRoute = `  - match:
+    - uri: {prefix: /api/v1/item-%d/}
+    route:
+    - destination: {host: a.bench.example, port: {number: 80}}
+`
+
+const umbraHost = `---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: host-%[1]d, namespace: default}
+spec:
+  hosts: [%[2]s]
+  gateways: [bench]
+  http:
+%[3]s  - route:
+    - destination: {host: a.bench.example, port: {number: 80}}
+%[4]s`
 
 const umbraMirror = `    mirror: {host: b.bench.example, port: {number: 80}}
 `
@@ -51,14 +70,34 @@ spec:
     ports: {http: %[3]d}
 `
 
-// renderUmbra returns the resources; b is not valid for a plain proxy.
-func renderUmbra(a, b netip.AddrPort) string {
+// renderUmbra returns the resources; b is not valid for a plain proxy. name is one of the Umbras.
+func renderUmbra(name string, a, b netip.AddrPort) string {
 	mirror, entries := "", fmt.Sprintf(umbraEntry, "a", a.Addr(), a.Port())
 	if b.IsValid() {
 		mirror = umbraMirror
 		entries += "---\n" + fmt.Sprintf(umbraEntry, "b", b.Addr(), b.Port())
 	}
-	return fmt.Sprintf(umbraConf, mirror, entries)
+	switch name {
+	case UmbraRoutes:
+		return fmt.Sprintf(umbraConf, mirror, entries, umbraRules(999))
+	case UmbraHosts:
+		var hosts strings.Builder
+		rules := umbraRules(9)
+		for i := range 9999 {
+			fmt.Fprintf(&hosts, umbraHost, i, fmt.Sprintf("host-%d.example", i), rules, mirror)
+		}
+		fmt.Fprintf(&hosts, umbraHost, 9999, "bench.example", rules, mirror)
+		return fmt.Sprintf(umbraConf, mirror, entries, "") + hosts.String()
+	}
+	return fmt.Sprintf(umbraConf, mirror, entries, "")
+}
+
+func umbraRules(n int) string {
+	var rules strings.Builder
+	for i := range n {
+		fmt.Fprintf(&rules, umbraRoute, i)
+	}
+	return rules.String()
 }
 
 // findUmbra returns the program and its version.
@@ -74,7 +113,7 @@ func findUmbra(path string) (version string, err error) {
 
 func (b *Bench) startUmbra(p *proxy, copies netip.AddrPort) (*child, error) {
 	conf := filepath.Join(b.dir, fmt.Sprintf("umbra-%d.yaml", p.addr.Port()))
-	if err := os.WriteFile(conf, []byte(renderUmbra(b.a.addr, copies)), 0o644); err != nil {
+	if err := os.WriteFile(conf, []byte(renderUmbra(p.name, b.a.addr, copies)), 0o644); err != nil {
 		return nil, err
 	}
 	// The flags alone decide, not the caller's environment.
