@@ -29,9 +29,15 @@ test: ## Run every test with the race detector, the bench's own too.
 	go test -race ./...
 	cd bench && go test ./...
 
+.PHONY: test-portable
+test-portable: ## Run the data plane's tests on the portable driver, which other systems than Linux have.
+	go test -race -tags portable ./internal/dataplane/...
+
 .PHONY: vet
-vet: ## Run go vet.
+vet: ## Run go vet, for macOS too.
 	go vet ./...
+	go vet -tags portable ./internal/dataplane/...
+	GOOS=darwin go vet ./...
 	cd bench && go vet ./...
 
 .PHONY: lint
@@ -51,6 +57,26 @@ golden: ## Rewrite the goldens with what the code gives now: read the difference
 	grep -rl --include='*_test.go' 'flag.Bool("update"' internal test 2>/dev/null | xargs -r -n1 dirname | sort -u |
 		while read -r dir; do go test "./$$dir" -update </dev/null; done
 	git diff --stat
+
+DIR ?=
+VERDICTS ?=
+
+.PHONY: corpus
+corpus: ## Say what becomes of every YAML file below DIR (VERDICTS=FILE compares; see test/corpus).
+	@test -n "$(DIR)" || { echo "make corpus DIR=a-tree-of-yaml"; exit 2; }
+	go run ./test/corpus $(if $(VERDICTS),-verdicts $(VERDICTS)) "$(DIR)"
+
+.PHONY: scale
+scale: ## Measure start and one change with 10,000 hosts.
+	go test ./test/scale -run '^$$' -bench . -benchtime 5x
+
+.PHONY: test-netns
+test-netns: ## Test redirected connections in a network namespace (root, iproute2, iptables).
+	go test -tags netns ./test/netns
+
+.PHONY: compare
+compare: ## Play the strict HTTP/1.1 cases through nginx and HAProxy.
+	go run ./test/strict/compare
 
 .PHONY: fuzz
 fuzz: ## Fuzz each target in turn for FUZZTIME (30s).
