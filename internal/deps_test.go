@@ -29,7 +29,7 @@ const module = "github.com/umbra-mesh/umbra"
 // But for wall, a rule is about what is shipped.
 const layers = `
 # The nouns: what the verbs hand to each other.
-noun  controlplane/mesh, dataplane/codec, dataplane/chunk, dataplane/format, dataplane/stats, xds
+noun  controlplane/mesh, dataplane/codec, dataplane/chunk, dataplane/format, dataplane/stats, dataplane/resolve, xds
 
 # The wall: the two halves share the wire, and nothing else.
 wall  dataplane/...    > controlplane/...
@@ -61,6 +61,7 @@ only  dataplane/stats, admin, app > github.com/prometheus/...
 # Libraries with one user.
 only  cli               > github.com/spf13/...
 only  controlplane/source > github.com/fsnotify/...
+only  otlp              > go.opentelemetry.io/...
 `
 
 type pkg struct {
