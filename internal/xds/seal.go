@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"slices"
+	"sync"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
@@ -25,9 +26,9 @@ func (r *Resources) Seal() { new(Sealer).Seal(r) }
 // hosts, by pointer: messages that are in the next set too, which may not be written to any more, are not looked at
 // again. Versions are those of Resources.Seal. The zero value is ready for use, from one goroutine at a time.
 type Sealer struct {
-	seals   uint64
-	known   map[proto.Message]*sealed
-	scratch []byte
+	seals uint64
+	known map[proto.Message]*sealed
+	digester
 }
 
 // sealed is the digest of a message, and the last Seal that met it.
@@ -105,6 +106,40 @@ func (s *Sealer) meet(m proto.Message, n *int) *sealed {
 	return k
 }
 
+// fewHosts are faster by one goroutine than by two.
+const fewHosts = 32
+
+// hosts are the digests of virtual hosts; those of many new ones are made on two processors.
+func (s *Sealer) hosts(hosts []*routev3.VirtualHost, n *int) []*sealed {
+	all := make([]*sealed, len(hosts))
+	var fresh []*sealed
+	var messages []proto.Message
+	for i, v := range hosts {
+		k := s.meet(v, n)
+		all[i] = k
+		if k.seal == 0 {
+			fresh, messages = append(fresh, k), append(messages, v)
+		}
+		k.seal = s.seals
+	}
+	half := len(fresh)
+	if half >= fewHosts {
+		half /= 2
+	}
+	var other sync.WaitGroup
+	other.Go(func() {
+		var d digester
+		for i := half; i < len(fresh); i++ {
+			fresh[i].sum = d.digest(messages[i])
+		}
+	})
+	for i := range half {
+		fresh[i].sum = s.digest(messages[i])
+	}
+	other.Wait()
+	return all
+}
+
 var virtualHosts = (&routev3.RouteConfiguration{}).ProtoReflect().Descriptor().Fields().ByName("virtual_hosts")
 
 // appendRoutes adds the digest of a route configuration, which is that of its virtual hosts' and of all else in it.
@@ -121,8 +156,9 @@ func (s *Sealer) appendRoutes(b []byte, rc *routev3.RouteConfiguration, n *int) 
 		shell.SetUnknown(rc.ProtoReflect().GetUnknown())
 		sum := s.digest(shell.Interface())
 		parts := appendLength(sum[:], len(rc.GetVirtualHosts()))
-		for _, v := range rc.GetVirtualHosts() {
-			parts = s.append(parts, v, n)
+		parts = slices.Grow(parts, len(rc.GetVirtualHosts())*len(digest{}))
+		for _, h := range s.hosts(rc.GetVirtualHosts(), n) {
+			parts = append(parts, h.sum[:]...)
 		}
 		whole := sha256.Sum256(parts)
 		copy(k.sum[:], whole[:])
@@ -138,7 +174,10 @@ func (s *Sealer) appendRoutes(b []byte, rc *routev3.RouteConfiguration, n *int) 
 	return append(b, k.sum[:]...)
 }
 
-func (s *Sealer) digest(m proto.Message) (d digest) {
+// digester makes digests, one after the other.
+type digester struct{ scratch []byte }
+
+func (s *digester) digest(m proto.Message) (d digest) {
 	b, err := proto.MarshalOptions{Deterministic: true}.MarshalAppend(s.scratch[:0], m)
 	if err != nil {
 		// Only text that is not UTF-8 gets here, and the other half refuses such a message whatever the version is.

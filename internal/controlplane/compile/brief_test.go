@@ -143,6 +143,16 @@ func (b brief) clusters(sections object) object {
 		}
 		delete(c, "name")
 		defaults(c, "connect_timeout", is("10s"))
+		if lb, ok := c["common_lb_config"].(object); ok && c["outlier_detection"] == nil {
+			lb = maps.Clone(lb)
+			defaults(lb, "healthy_panic_threshold", func(v any) bool { return fmt.Sprint(v) == "map[]" })
+			c["common_lb_config"] = lb
+			if len(lb) == 0 {
+				delete(c, "common_lb_config")
+			}
+		} else if !ok && c["type"] != "ORIGINAL_DST" {
+			c["common_lb_config"] = nil
+		}
 		if eds := at(c, "eds_cluster_config"); c["type"] == "EDS" && at(eds, "service_name") == name &&
 			fmt.Sprint(at(eds, "eds_config")) == "map[ads:map[] resource_api_version:V3]" {
 			delete(c, "type")

@@ -9,6 +9,7 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -27,6 +28,7 @@ type usualParts struct {
 	connectTimeout *durationpb.Duration
 	breakers       *clusterv3.CircuitBreakers
 	eds            *corev3.ConfigSource
+	lb             *clusterv3.Cluster_CommonLbConfig
 }
 
 func newUsualParts() usualParts {
@@ -36,6 +38,7 @@ func newUsualParts() usualParts {
 			Thresholds: []*clusterv3.CircuitBreakers_Thresholds{noBreakers()},
 		},
 		eds: ads(),
+		lb:  &clusterv3.Cluster_CommonLbConfig{HealthyPanicThreshold: &typev3.Percent{}},
 	}
 }
 
@@ -138,11 +141,16 @@ func (k *compiler) cluster(h *hostClusters, p mesh.Port, subset *mesh.Subset) {
 		h.clusters = append(h.clusters, c)
 		return
 	}
-	places := k.localities(h.endpoints, s, p.Number, subset)
+	places := k.localities(h.endpoints, s, p.Number, subset, withUnready(policy))
 	if s.Resolution == mesh.DNSRoundRobin {
 		places = places.first()
 	}
 	places = k.placeByPolicy(c, places, policy)
+	if c.CommonLbConfig == nil {
+		c.CommonLbConfig = k.usual.lb
+	} else if c.CommonLbConfig.HealthyPanicThreshold == nil {
+		c.CommonLbConfig.HealthyPanicThreshold = k.usual.lb.HealthyPanicThreshold
+	}
 	assignment := &endpointv3.ClusterLoadAssignment{ClusterName: name, Endpoints: places.messages()}
 	if s.Resolution == mesh.Static {
 		c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS}

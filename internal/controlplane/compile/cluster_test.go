@@ -116,7 +116,7 @@ func TestNamesInAServiceOfAddressesAreLeftOut(t *testing.T) {
 	for _, l := range localities(values(t, r.Endpoints)[0]) {
 		hosts = append(hosts, l.(map[string]any)["hosts"])
 	}
-	if diff := cmp.Diff([]any{[]any{"10.0.0.3:80"}}, hosts); diff != "" {
+	if diff := cmp.Diff([]any{[]any{"10.0.0.2:80 UNHEALTHY", "10.0.0.3:80"}}, hosts); diff != "" {
 		t.Errorf("hosts (-want +got):\n%s", diff)
 	}
 }

@@ -74,7 +74,7 @@ func applyPool(c *clusterv3.Cluster, pool *mesh.ConnectionPool, budget *mesh.Ret
 		idle = pool.TCPIdleTimeout
 	}
 	if idle != 0 {
-		options.IdleTimeout = durationpb.New(idle)
+		options.IdleTimeout = durationpb.New(max(idle, 0))
 	}
 	if pool.MaxConnectionDuration != 0 {
 		options.MaxConnectionDuration = durationpb.New(pool.MaxConnectionDuration)

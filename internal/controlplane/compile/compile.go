@@ -44,6 +44,8 @@ type Options struct {
 	Local     []netip.Addr      // addresses of this machine besides loopback, to find mirrors that lead back here
 	// OutboundPolicy says what becomes of requests for hosts that are not known, if no Sidecar does; unset: AllowAny.
 	OutboundPolicy mesh.OutboundPolicy
+	Paths          PathNormalization
+	Clients        ClientLimits
 }
 
 func (o Options) withDefaults() Options {

@@ -30,13 +30,22 @@ type place struct {
 // places are those of one cluster.
 type places []*place
 
-// localities sorts the endpoints of a port and subset by where they are. One that does not serve the port, or is not
-// ready, is not of the cluster. Within a locality they keep their order.
-func (k *compiler) localities(endpoints []mesh.Endpoint, s *mesh.Service, port uint32, subset *mesh.Subset) places {
+// withUnready tells whether endpoints that are not ready are of a cluster, marked as unhealthy: they count when it is
+// seen how much of a locality is left, and requests do not go there. Where the policy has requests go to unhealthy
+// endpoints when too few are healthy, they are not of it.
+func withUnready(policy *mesh.TrafficPolicy) bool {
+	return policy.OutlierDetection == nil || policy.OutlierDetection.MinHealthPercent <= 0
+}
+
+// localities sorts the endpoints of a port and subset by where they are. One that does not serve the port is not of the
+// cluster. Within a locality they keep their order.
+func (k *compiler) localities(endpoints []mesh.Endpoint, s *mesh.Service, port uint32, subset *mesh.Subset,
+	unready bool,
+) places {
 	var out places
 	for i := range endpoints {
 		e := &endpoints[i]
-		if e.Unready || !inSubset(*e, subset) {
+		if e.Unready && !unready || !inSubset(*e, subset) {
 			continue
 		}
 		address := endpointAddress(e, port, s.Resolution)
@@ -82,7 +91,7 @@ func endpointAddress(e *mesh.Endpoint, port uint32, r mesh.Resolution) *corev3.A
 	path, unix := strings.CutPrefix(e.Address, unixPrefix)
 	number := e.Ports[port]
 	switch {
-	case unix && r == mesh.Static:
+	case unix && r == mesh.Static && number != 0:
 		return &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: path}}}
 	case unix, number == 0, number > 65535:
 		return nil
@@ -112,6 +121,9 @@ func (p places) messages() []*endpointv3.LocalityLbEndpoints {
 			lb := &endpointv3.LbEndpoint{HostIdentifier: &endpointv3.LbEndpoint_Endpoint{
 				Endpoint: &endpointv3.Endpoint{Address: place.addresses[i]},
 			}}
+			if e.Unready {
+				lb.HealthStatus = corev3.HealthStatus_UNHEALTHY
+			}
 			if e.Weight != 0 {
 				lb.LoadBalancingWeight = u32(e.Weight)
 			}

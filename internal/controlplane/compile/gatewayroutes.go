@@ -95,6 +95,9 @@ func (k *compiler) gatewayRoutes(l *gatewayListener) *routev3.RouteConfiguration
 // found out of the same server and virtual service is taken from there.
 func (k *compiler) gatewayInputs(l *gatewayListener, last *gatewayTable) *gatewayTable {
 	t := &gatewayTable{servers: l.servers}
+	if last != nil { // very likely as many
+		t.inputs = make([]gatewayInput, 0, len(last.inputs))
+	}
 	for _, gs := range l.servers {
 		hosts := k.serverHosts(gs.server)
 		met := k.met[gs.gateway]

@@ -97,6 +97,13 @@ func (g *golden) run(t *testing.T) (xds.Resources, []mesh.Problem) {
 		opts.OutboundPolicy = p
 		return nil
 	})
+	flags.Func("path-normalization", "", func(s string) error {
+		opts.Paths = map[string]compile.PathNormalization{
+			"NONE": compile.NormalizeNone, "MERGE_SLASHES": compile.NormalizeMergeSlashes,
+			"DECODE_AND_MERGE_SLASHES": compile.NormalizeDecodedSlashes,
+		}[s]
+		return nil
+	})
 	flags.Func("profile", "", func(s string) error {
 		profiles := map[string]compile.Profile{"asm": compile.ASM, "istio": compile.Istio}
 		p, ok := profiles[s]

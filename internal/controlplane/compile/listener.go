@@ -5,7 +5,6 @@ package compile
 import (
 	"fmt"
 	"net/netip"
-	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
@@ -16,17 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
-// Limits of a connection. They are written out because they differ from Envoy's or Istio's defaults, or because a
-// reader of the dump looks for them.
-const (
-	streamIdle    = 5 * time.Minute
-	requestHead   = 10 * time.Second
-	gatewayIdle   = time.Minute // a connection without a request
-	sidecarIdle   = time.Hour
-	headKiB       = 60
-	headFields    = 100
-	outboundRoute = "http_proxy"
-)
+const outboundRoute = "http_proxy"
 
 // hcm is what differs between the listeners of a gateway and of a sidecar.
 type hcm struct {
@@ -34,15 +23,22 @@ type hcm struct {
 	routes     string // name of the RouteConfiguration
 	serverName string
 	remote     bool // use_remote_address: the peer is the client
-	idle       time.Duration
+	limits     ClientLimits
+	paths      PathNormalization
 }
 
 func (k *compiler) gatewayListener(l *gatewayListener) *listenerv3.Listener {
-	return k.listener(hcm{addr: l.addr, routes: l.routes, serverName: "istio-envoy", remote: true, idle: gatewayIdle})
+	return k.listener(hcm{
+		addr: l.addr, routes: l.routes, serverName: "istio-envoy", remote: true,
+		limits: k.opts.Clients.withDefaults(gatewayIdle), paths: k.opts.Paths,
+	})
 }
 
 func (k *compiler) outboundListener() *listenerv3.Listener {
-	return k.listener(hcm{addr: k.opts.Outbound, routes: outboundRoute, serverName: "envoy", idle: sidecarIdle})
+	return k.listener(hcm{
+		addr: k.opts.Outbound, routes: outboundRoute, serverName: "envoy",
+		limits: k.opts.Clients.withDefaults(sidecarIdle), paths: k.opts.Paths,
+	})
 }
 
 // listener is made once; the next configurations have the same.
@@ -65,15 +61,17 @@ func (h hcm) listener() *listenerv3.Listener {
 		}},
 		HttpFilters: httpFilters(),
 		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{
-			IdleTimeout:     durationpb.New(h.idle),
-			MaxHeadersCount: wrapperspb.UInt32(headFields),
+			IdleTimeout:     durationpb.New(h.limits.Idle),
+			MaxHeadersCount: wrapperspb.UInt32(h.limits.HeadFields),
 		},
 		UseRemoteAddress:      wrapperspb.Bool(h.remote),
 		ServerName:            h.serverName,
-		StreamIdleTimeout:     durationpb.New(streamIdle),
-		RequestHeadersTimeout: durationpb.New(requestHead),
-		MaxRequestHeadersKb:   wrapperspb.UInt32(headKiB),
+		StreamIdleTimeout:     durationpb.New(h.limits.StreamIdle),
+		RequestHeadersTimeout: durationpb.New(h.limits.Head),
+		MaxRequestHeadersKb:   wrapperspb.UInt32(h.limits.HeadKiB),
+		UpgradeConfigs:        []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
 	}
+	h.paths.set(manager)
 	return &listenerv3.Listener{
 		Name:    name,
 		Address: address(h.addr.Addr().String(), uint32(h.addr.Port())),
@@ -81,6 +79,27 @@ func (h hcm) listener() *listenerv3.Listener {
 			Name:       "envoy.filters.network.http_connection_manager",
 			ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: pack(manager)},
 		}}}},
+	}
+}
+
+// PathNormalization is what is made of paths before they are matched and sent on: Istio's
+// meshConfig.pathNormalization.normalization.
+type PathNormalization int
+
+// The settings; Istio's default is BASE. Each does what those before it do.
+const (
+	NormalizeBase           PathNormalization = iota // dot segments, needless escapes, backslashes
+	NormalizeMergeSlashes                            // slashes that stand together become one
+	NormalizeDecodedSlashes                          // after %2F and %5C were decoded
+	NormalizeNone           PathNormalization = -1   // nothing
+)
+
+func (n PathNormalization) set(m *hcmv3.HttpConnectionManager) {
+	m.NormalizePath = wrapperspb.Bool(n >= NormalizeBase)
+	m.MergeSlashes = n >= NormalizeMergeSlashes
+	m.PathWithEscapedSlashesAction = hcmv3.HttpConnectionManager_KEEP_UNCHANGED
+	if n >= NormalizeDecodedSlashes {
+		m.PathWithEscapedSlashesAction = hcmv3.HttpConnectionManager_UNESCAPE_AND_FORWARD
 	}
 }
 

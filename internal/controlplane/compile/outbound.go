@@ -143,7 +143,7 @@ func (k *compiler) layOut(sources []*mesh.VirtualService, last *outboundTable) *
 		t.hosts = append(t.hosts, k.serviceHosts(s, names, rules)...)
 	}
 	for _, r := range t.rules.list {
-		if !k.scope.has(r.host) {
+		if k.scope.services[r.host] == nil {
 			t.hosts = append(t.hosts, k.foreignHosts(r, sources)...)
 		}
 	}
@@ -216,11 +216,15 @@ func (k *compiler) serviceHosts(s *mesh.Service, names hostNames, rules *hostRul
 }
 
 // foreignHosts are the virtual hosts of rules whose host no service has: on the default port, and on those of the
-// services that the same virtual service is for.
+// services that the same virtual service is for. A wildcard is for the services under it on the ports that they have.
 func (k *compiler) foreignHosts(r *hostRules, sources []*mesh.VirtualService) []*outboundHost {
 	var hosts []*outboundHost
+	taken := k.scope.ports(r.host)
 	for _, i := range r.sources {
 		for _, number := range k.portsOf(sources[i]) {
+			if slices.Contains(taken, number) {
+				continue
+			}
 			at := slices.IndexFunc(hosts, func(h *outboundHost) bool { return h.port == number })
 			if at >= 0 {
 				hosts[at].from = append(hosts[at].from, i)

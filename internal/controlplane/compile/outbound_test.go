@@ -62,7 +62,7 @@ func TestAHostThatNoServiceHasIsServedOnPortsOfItsVirtualServicesServices(t *tes
 	x, own := "outbound|8000||x.example", "x.example:8000 outbound|8000||x.example"
 	f([]string{"alias"}, toX, "alias:80 "+x, own)
 	f([]string{"alias", "x.example"}, toX, "alias:80 "+x, "alias:8000 "+x, own)
-	f([]string{"alias", "*.example"}, toX, "alias:80 "+x, "alias:8000 "+x, own)
+	f([]string{"alias", "*.example"}, toX, "*.example:80 "+x, "alias:80 "+x, "alias:8000 "+x, own)
 	f([]string{"*.other"}, toX, "*.other:80 "+x, own)
 	f([]string{"alias"}, onPort(8000, toX), own)
 	f([]string{"alias", "x.example"}, onPort(8000, toX), "alias:8000 "+x, own)

@@ -43,20 +43,10 @@ func indexOf(services []*mesh.Service, last *index) *index {
 	return x
 }
 
-// has reports whether a host is a service's, or for a wildcard, whether a service is under it.
-func (x *index) has(host string) bool {
-	if !strings.HasPrefix(host, "*") {
-		return x.services[host] != nil
-	}
-	_, ok := x.wildcard(host)
-	return ok
-}
-
 // ports are the HTTP ports of a service, or for a wildcard, of the services under it.
 func (x *index) ports(host string) []uint32 {
 	if strings.HasPrefix(host, "*") {
-		ports, _ := x.wildcard(host)
-		return ports
+		return x.wildcard(host)
 	}
 	if s := x.services[host]; s != nil {
 		return addPorts(nil, s)
@@ -64,15 +54,16 @@ func (x *index) ports(host string) []uint32 {
 	return nil
 }
 
-// wildcard finds the HTTP ports of the services under a wildcard; ok if there are any services.
-func (x *index) wildcard(host string) (ports []uint32, ok bool) {
+// wildcard finds the HTTP ports of the services under a wildcard.
+func (x *index) wildcard(host string) []uint32 {
 	if !wholeLabels(host) {
+		var ports []uint32
 		for _, s := range x.sorted {
 			if covers(host, s.Host) {
-				ports, ok = addPorts(ports, s), true
+				ports = addPorts(ports, s)
 			}
 		}
-		return ports, ok
+		return ports
 	}
 	if x.under == nil {
 		x.under = map[string][]uint32{}
@@ -83,8 +74,7 @@ func (x *index) wildcard(host string) (ports []uint32, ok bool) {
 			}
 		}
 	}
-	ports, ok = x.under[host]
-	return ports, ok
+	return x.under[host]
 }
 
 func (x *index) addUnder(host string, s *mesh.Service) {

@@ -19,8 +19,7 @@ type Config struct {
 	Sidecar *SidecarScope
 }
 
-// SidecarScope is the part of a Config that the outbound listener knows: what the egress hosts of a Sidecar name, and
-// the services that the rules among it send to. Its lists are in the order of the Config's and hold the same pointers.
+// SidecarScope is the part of a Config that the outbound listener knows: what the egress hosts of a Sidecar name. Its lists are in the order of the Config's and hold the same pointers.
 // Clusters are those of the Config all the same.
 type SidecarScope struct {
 	Origin          Ref
@@ -117,7 +116,7 @@ type Endpoint struct {
 	Labels   map[string]string
 	Weight   uint32 // 0 means 1
 	Locality string // region/zone/subzone, as far as known
-	// Unready endpoints are not used while others are there (EndpointSlice conditions.ready false).
+	// Unready endpoints get no requests (EndpointSlice conditions.ready false).
 	Unready bool
 }
 

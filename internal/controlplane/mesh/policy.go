@@ -134,7 +134,7 @@ type ConnectionPool struct {
 	MaxConnections        uint32
 	ConnectTimeout        time.Duration
 	MaxConnectionDuration time.Duration
-	TCPIdleTimeout        time.Duration
+	TCPIdleTimeout        time.Duration // negative: none, which is not the default
 	Keepalive             *Keepalive
 
 	MaxPending               uint32 // http1MaxPendingRequests

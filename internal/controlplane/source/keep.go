@@ -9,8 +9,18 @@ import (
 // Keep remembers the last good version of every resource, so that a bad one does not take the good ones with it. The
 // zero value remembers nothing. It is not safe for use from two goroutines.
 type Keep struct {
-	good  map[Key]*Resource
-	order []Key // of good, as it was accepted
+	last []*Resource       // as they were accepted
+	good map[Key]*Resource // of last; made when it is first needed
+}
+
+func (k *Keep) lastGood() map[Key]*Resource {
+	if k.good == nil {
+		k.good = make(map[Key]*Resource, len(k.last))
+		for _, r := range k.last {
+			k.good[r.Key()] = r
+		}
+	}
+	return k.good
 }
 
 // Settled is the outcome of Keep.Settle.
@@ -33,9 +43,12 @@ func (k *Keep) Settle(s Set, loading []mesh.Problem, check func([]*Resource) []m
 				bad[p.Resource] = true
 			}
 		}
+		if len(bad) == 0 {
+			return false
+		}
 		marked := false
 		for _, r := range list {
-			if bad[r.Ref()] && !refused[r] && r != k.good[r.Key()] {
+			if bad[r.Ref()] && !refused[r] && r != k.lastGood()[r.Key()] {
 				refused[r], marked = true, true
 			}
 		}
@@ -85,28 +98,19 @@ func (k *Keep) effective(s Set, refused map[*Resource]bool) []*Resource {
 		}
 		have[key] = true
 		if refused[r] {
-			r = k.good[key]
+			r = k.lastGood()[key]
 		}
 		if r != nil {
 			out = append(out, r)
 		}
 	}
-	for _, key := range k.order {
-		if r := k.good[key]; (s.Broken[r.File] || moved[key]) && !have[key] {
+	for _, r := range k.last {
+		if key := r.Key(); (s.Broken[r.File] || moved[key]) && !have[key] {
 			out = append(out, r)
 		}
 	}
 	return out
 }
 
-// Accept remembers what is served from now on.
-func (k *Keep) Accept(resources []*Resource) {
-	good := make(map[Key]*Resource, len(resources))
-	k.order = k.order[:0]
-	for _, r := range resources {
-		key := r.Key()
-		good[key] = r
-		k.order = append(k.order, key)
-	}
-	k.good = good
-}
+// Accept remembers what is served from now on; the list is its own then.
+func (k *Keep) Accept(resources []*Resource) { k.last, k.good = resources, nil }

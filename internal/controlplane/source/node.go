@@ -4,7 +4,7 @@ package source
 
 import "go.yaml.in/yaml/v3"
 
-// Node is a value of a resource: plain YAML, without aliases, merge keys and comments. It is a third of a yaml.Node, of
+// Node is a value of a resource: plain YAML, without aliases, merge keys and comments. It is half of a yaml.Node, of
 // which large configurations have millions. It is immutable once its document is read.
 type Node struct {
 	Kind    yaml.Kind // MappingNode, SequenceNode or ScalarNode

@@ -5,12 +5,11 @@ package source
 import (
 	"bytes"
 	"crypto/sha256"
-	"sync"
-	"sync/atomic"
 
 	"go.yaml.in/yaml/v3"
 
 	"github.com/umbra-mesh/umbra/internal/controlplane/mesh"
+	"github.com/umbra-mesh/umbra/internal/spread"
 )
 
 // part is a file's text from one document marker to the next, which can be read by itself.
@@ -46,77 +45,81 @@ func parts(data []byte) []part {
 	return append(all, part{data[from:], fromLine})
 }
 
-// fileText is a file cut into parts; of an empty one there are none.
-type fileText struct {
+// document is a part and what it says by itself.
+type document struct {
+	line int // of part
+	sum  digest
+	read *read
+}
+
+// fileRead is what one file says. It is immutable once the Load that makes it is done. Of an empty file there are no
+// parts.
+type fileRead struct {
 	path  string
-	parts []part
-	keys  []partKey
+	sum   digest
+	parts []document
 }
 
-func newFileText(path string, data []byte) fileText {
-	f := fileText{path: path}
-	if len(bytes.TrimSpace(data)) == 0 {
-		return f
-	}
-	f.parts = parts(data)
-	for _, p := range f.parts {
-		f.keys = append(f.keys, partKey{path, p.line, sha256.Sum256(p.text)})
-	}
-	return f
-}
+// fewParts are read faster by one goroutine than by two.
+const fewParts = 32
 
-// Reading ahead is for many new parts: below aheadFrom it is not worth a goroutine. More than aheadReaders would keep
-// traffic from its CPUs.
-const (
-	aheadFrom    = 64
-	aheadReaders = 2
-)
-
-// readAhead reads the parts that are new side by side.
-func (s *scan) readAhead(files []fileText) {
+// fileReads reads files, as far as they are not what they were before.
+func fileReads(files []fileData, namespace string, before map[string]*fileRead) []*fileRead {
 	type job struct {
 		path string
 		part part
-		key  partKey
-		out  *read
+		out  *document
 	}
 	var jobs []job
-	for _, f := range files {
-		for i, p := range f.parts {
-			if s.before[f.keys[i]] == nil {
-				jobs = append(jobs, job{path: f.path, part: p, key: f.keys[i]})
+	all := make([]*fileRead, len(files))
+	for i, f := range files {
+		old := before[f.path]
+		if old != nil && old.sum == f.sum {
+			all[i] = old
+			continue
+		}
+		all[i] = &fileRead{path: f.path, sum: f.sum}
+		if len(bytes.TrimSpace(f.data)) == 0 {
+			continue
+		}
+		texts := parts(f.data)
+		known := old.documents()
+		all[i].parts = make([]document, len(texts))
+		for k, p := range texts {
+			d := &all[i].parts[k]
+			*d = document{line: p.line, sum: sha256.Sum256(p.text)}
+			if d.read = known[*d]; d.read == nil {
+				jobs = append(jobs, job{f.path, p, d})
 			}
 		}
 	}
-	if len(jobs) < aheadFrom {
-		return
+	spread.Each(len(jobs), fewParts, func(i int) {
+		j := &jobs[i]
+		j.out.read = readPart(j.path, namespace, j.part)
+	})
+	for _, f := range all {
+		if old := before[f.path]; old != nil && old != f && len(f.parts) == 1 && len(old.parts) == 1 {
+			f.parts[0].read.like(old.parts[0].read) // perhaps a list of very many
+		}
 	}
-	var next atomic.Int64
-	var readers sync.WaitGroup
-	for range aheadReaders {
-		readers.Go(func() {
-			for i := next.Add(1) - 1; i < int64(len(jobs)); i = next.Add(1) - 1 {
-				jobs[i].out = readPart(jobs[i].path, s.namespace, jobs[i].part)
-			}
-		})
+	return all
+}
+
+// documents are the parts by what they are without what was read of them.
+func (f *fileRead) documents() map[document]*read {
+	if f == nil {
+		return nil
 	}
-	readers.Wait()
-	s.ahead = make(map[partKey]*read, len(jobs))
-	for i := range jobs {
-		s.ahead[jobs[i].key] = jobs[i].out
+	m := make(map[document]*read, len(f.parts))
+	for _, d := range f.parts {
+		m[document{line: d.line, sum: d.sum}] = d.read
 	}
+	return m
 }
 
 // isMarker tells whether a line starts with those three characters, by themselves.
 func isMarker(line []byte, marker string) bool {
 	return bytes.HasPrefix(line, []byte(marker)) && (len(line) == 3 || bytes.IndexByte([]byte(" \t\r\n"), line[3]) >= 0)
-}
-
-// partKey says when a part reads as it did before: the same text at the same place.
-type partKey struct {
-	path string
-	line int
-	sum  [sha256.Size]byte
 }
 
 // read is what one part says by itself. It is immutable once it is made.

@@ -17,15 +17,9 @@ import (
 
 // scan puts what the parts of all files say together into a Set.
 type scan struct {
-	namespace string
-	seen      map[Key]*Resource
-	set       Set
-	problems  []mesh.Problem
-
-	before, now map[partKey]*read // parts of the last reading, and of this one
-	last        map[string]*read  // of the last reading, by file; for those whose only part is another now
-	only        map[string]*read
-	ahead       map[partKey]*read // read before their turn
+	seen     map[Key]*Resource
+	set      Set
+	problems []mesh.Problem
 }
 
 // fail says that the part cannot be told apart into resources.
@@ -40,7 +34,7 @@ func (s *read) fail(path string, line int, message, fix string) {
 // localGroup has the kinds that tools read from files: they need no name.
 const localGroup = "kustomize.config.k8s.io"
 
-func (s *scan) file(f fileText) {
+func (s *scan) file(f *fileRead) {
 	path := f.path
 	if len(f.parts) == 0 {
 		s.set.Broken[path] = true
@@ -50,23 +44,9 @@ func (s *scan) file(f fileText) {
 		})
 		return
 	}
-	for i, p := range f.parts {
-		key := f.keys[i]
-		r := s.before[key]
-		if r == nil {
-			if r = s.ahead[key]; r == nil {
-				r = readPart(path, s.namespace, p)
-			}
-			if len(f.parts) == 1 { // perhaps a list of very many
-				r.like(s.last[path])
-			}
-		}
-		s.now[key] = r
-		if len(f.parts) == 1 {
-			s.only[path] = r
-		}
-		s.add(path, r)
-		if r.ended {
+	for _, d := range f.parts {
+		s.add(path, d.read)
+		if d.read.ended {
 			return
 		}
 	}

@@ -86,10 +86,10 @@ type Loader struct {
 
 	// Guarded by mu.
 	mu     sync.Mutex
-	once   map[string][]byte // content of inputs that can be read only once
-	digest digest            // of what the last Load read
-	parts  map[partKey]*read // what the last Load read
-	only   map[string]*read  // of files of one part
+	once   map[string][]byte    // content of inputs that can be read only once
+	digest digest               // of what the last Load read
+	last   map[string]*fileRead // what it read, by path
+	size   int                  // how many resources
 }
 
 // New is a Loader of the inputs; it reads nothing yet.
@@ -108,25 +108,21 @@ func (l *Loader) Load() (Set, []mesh.Problem, error) {
 	if err != nil {
 		return Set{}, nil, err
 	}
+	data, err := l.contents(files)
+	if err != nil {
+		return Set{}, nil, err
+	}
+	sum, last := newDigester(), make(map[string]*fileRead, len(files))
 	s := &scan{
-		namespace: l.opts.Namespace, seen: map[Key]*Resource{}, set: Set{Broken: map[string]bool{}},
-		before: l.parts, now: map[partKey]*read{}, last: l.only, only: map[string]*read{},
+		seen: make(map[Key]*Resource, l.size),
+		set:  Set{Broken: map[string]bool{}, Resources: make([]*Resource, 0, l.size)},
 	}
-	sum := newDigester()
-	texts := make([]fileText, 0, len(files))
-	for _, f := range files {
-		data, err := l.read(f)
-		if err != nil {
-			return Set{}, nil, err
-		}
-		sum.add(f.path, data)
-		texts = append(texts, newFileText(f.path, data))
+	for _, f := range fileReads(data, l.opts.Namespace, l.last) {
+		sum.add(f.path, f.sum)
+		last[f.path] = f
+		s.file(f)
 	}
-	s.readAhead(texts)
-	for _, t := range texts {
-		s.file(t)
-	}
-	l.digest, l.parts, l.only = sum.digest(), s.now, s.only
+	l.digest, l.last, l.size = sum.digest(), last, len(s.set.Resources)
 	return s.set, s.problems, nil
 }
 

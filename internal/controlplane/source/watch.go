@@ -3,7 +3,9 @@
 package source
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"os"
 	"path/filepath"
 	"time"
@@ -89,18 +91,21 @@ func (l *Loader) current() digest {
 	sum := newDigester()
 	files, err := l.files()
 	if err != nil {
-		sum.add("error", []byte(err.Error()))
+		sum.add("error", sha256.Sum256([]byte(err.Error())))
 		return sum.digest()
 	}
+	var b bytes.Buffer
 	for _, f := range files {
 		data := l.once[f.path]
 		if f.regular {
-			if data, err = readFile(f.path); err != nil {
-				sum.add("error", []byte(err.Error()))
+			b.Reset()
+			if err := readFile(&b, f.path); err != nil {
+				sum.add("error", sha256.Sum256([]byte(err.Error())))
 				continue
 			}
+			data = b.Bytes()
 		}
-		sum.add(f.path, data)
+		sum.add(f.path, sha256.Sum256(data))
 	}
 	return sum.digest()
 }

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	networking "istio.io/api/networking/v1alpha3"
@@ -36,13 +37,19 @@ func (p *report) address(path string, e *networking.WorkloadEntry) (string, bool
 		p.error(path, "remove the ports", "unix endpoint %s must not include ports", address)
 	case unix:
 		return address, true
-	case validHost(address) == "" && !strings.HasPrefix(address, "*"):
+	case validHost(address) == "" && !strings.HasPrefix(address, "*") && !isNumber(address):
 		return strings.ToLower(strings.TrimSuffix(address, ".")), true
 	default:
 		p.error(path, "write an IP address or a host name",
 			"endpoint address %q is not a valid FQDN or an IP address", address)
 	}
 	return "", false
+}
+
+// isNumber tells whether s is a number: that is no name to look up.
+func isNumber(s string) bool {
+	_, err := strconv.Atoi(s)
+	return err == nil
 }
 
 // workloadPorts checks the port numbers of an endpoint.

@@ -24,16 +24,24 @@ func (v *virtualService) delegateName(path string, d *networking.Delegate) strin
 	return namespace + "/" + d.GetName()
 }
 
+// What a virtual service may come to with the rules of its delegates: routes (matches, and rules without one), and pairs
+// of matches that are held against each other for it. Each factor of a product may be small.
+const (
+	maxMerged   = 100_000
+	maxCompared = 10_000_000
+)
+
 // merge puts the rules of delegates in place of those that delegate to them. Where a delegate is nil the rule is left
-// out.
-func (v *virtualService) merge(delegates []*virtualService) *merged {
+// out. With more than the limits allow it gives nil, and the rule that they do not allow.
+func (v *virtualService) merge(delegates []*virtualService) (*merged, *httpRule) {
 	whole := *v.mesh
 	whole.Rules = nil
 	m := &merged{delegates: delegates, mesh: &whole}
-	next := 0
+	routes, compared, next := 0, 0, 0
 	for _, root := range v.rules {
 		if root.delegate == "" {
 			whole.Rules = append(whole.Rules, root.Rule)
+			routes += max(1, len(root.Matches))
 			continue
 		}
 		d := delegates[next]
@@ -42,14 +50,21 @@ func (v *virtualService) merge(delegates []*virtualService) *merged {
 			continue
 		}
 		for _, leaf := range d.rules {
-			if rule, ok := mergeRule(root, leaf); ok {
-				whole.Rules = append(whole.Rules, rule)
-			} else {
-				m.left = append(m.left, leftOut{root, leaf, d})
+			if compared += len(root.matches) * len(leaf.matches); compared > maxCompared {
+				return nil, root
 			}
+			rule, ok := mergeRule(root, leaf)
+			if !ok {
+				m.left = append(m.left, leftOut{root, leaf, d})
+				continue
+			}
+			if routes += max(1, len(rule.Matches)); routes > maxMerged {
+				return nil, root
+			}
+			whole.Rules = append(whole.Rules, rule)
 		}
 	}
-	return m
+	return m, nil
 }
 
 // mergeRule is a delegate's rule as the root's rule lets it be: within the root's matches, and with what of the root it

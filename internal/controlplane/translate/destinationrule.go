@@ -80,7 +80,7 @@ func (d *destinationRule) staysHome(path string, exportTo []string) {
 	case len(d.exports.namespaces) > 1:
 		d.error(path, "remove it", "destination rule with workload selector cannot have multiple entries in exportTo")
 	}
-	d.exports = exports{namespaces: []string{own}}
+	d.exports = exports{given: true, namespaces: []string{own}}
 }
 
 // fits tells whether a rule with a selector is for the proxy.

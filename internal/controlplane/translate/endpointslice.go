@@ -57,11 +57,12 @@ func readEndpointSlice(p *report, in *discoveryv1.EndpointSlice, _ Options) *end
 	return s
 }
 
-// endpoint reads one entry. One that is going away is not used, nor is one that only serves what it has begun.
+// endpoint reads one entry. One that is going away is not used, nor is one that only serves what it has begun; one that is
+// not ready is taken to go away unless it says that it does not, as in Istio.
 func (s *endpointSlice) endpoint(at string, e discoveryv1.Endpoint) {
 	out := sliceEndpoint{path: at}
 	isReady := e.Conditions.Ready == nil || *e.Conditions.Ready
-	if !isReady && e.Conditions.Terminating != nil && *e.Conditions.Terminating {
+	if !isReady && (e.Conditions.Terminating == nil || *e.Conditions.Terminating) {
 		return
 	}
 	out.unready = !isReady
@@ -90,7 +91,9 @@ func (s *endpointSlice) endpoint(at string, e discoveryv1.Endpoint) {
 }
 
 // add puts the slice's endpoints behind those of a service. An address that is there already only gets its ports.
-func (s *endpointSlice) add(to *joined, owner *service, pods map[string]*workload, at map[string]int) {
+func (s *endpointSlice) add(to *joined, list []mesh.Endpoint, pods map[string]*workload, at map[string]int,
+) []mesh.Endpoint {
+	owner := to.service
 	for _, e := range s.endpoints {
 		for _, address := range e.addresses {
 			i, known := at[address]
@@ -110,15 +113,16 @@ func (s *endpointSlice) add(to *joined, owner *service, pods map[string]*workloa
 				} else if e.pod != "" {
 					to.note(s.report, e.path+".targetRef", "", "Pod %s is not there: no subset with labels has this endpoint", e.pod)
 				}
-				i = len(to.endpoints)
+				i = len(list)
 				at[address] = i
-				to.endpoints = append(to.endpoints, out)
+				list = append(list, out)
 			}
 			for _, port := range owner.ports {
-				if n := s.ports[port.Name]; n != 0 && to.endpoints[i].Ports[port.Number] == 0 {
-					to.endpoints[i].Ports[port.Number] = n
+				if n := s.ports[port.Name]; n != 0 && list[i].Ports[port.Number] == 0 {
+					list[i].Ports[port.Number] = n
 				}
 			}
 		}
 	}
+	return list
 }

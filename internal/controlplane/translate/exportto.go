@@ -7,13 +7,15 @@ import "slices"
 // exports says in which namespaces a resource counts.
 type exports struct {
 	all        bool
+	given      bool     // and not only by default
 	namespaces []string // "." already resolved
+	written    []string // the list as it is written, sorted
 }
 
 // exportTo reads a list of namespaces, "." for the resource's own and "*" for all. None means all. none tells whether
 // "~", nobody, may stand in it: only services have that.
 func (p *report) exportTo(path string, list []string, none bool) exports {
-	e := exports{all: len(list) == 0}
+	e := exports{all: len(list) == 0, given: len(list) > 0, written: slices.Sorted(slices.Values(list))}
 	seen := map[string]bool{}
 	for i, s := range list {
 		at, name := index(path, i), s

@@ -139,7 +139,7 @@ func serverHost(p *report, path, s string) mesh.ServerHost {
 		p.error(path, fix, "%s", problem)
 	} else if strings.HasPrefix(host, "*") && host != "*" && host[1] != '.' {
 		p.error(path, fix, "partial wildcard %q not allowed", host)
-	} else if host != "*" && !strings.ContainsAny(host, ".:") {
+	} else if host != "*" && !strings.Contains(host, ".") { // an IPv6 address too, as in Istio
 		p.error(path, `write the full name, or "*"`, "short names (non FQDN) are not allowed")
 	}
 	return h

@@ -38,6 +38,7 @@ func TestGatewaysAreCheckedAsIstioDoes(t *testing.T) {
 	server(hosts + ", " + port + ", tls: {httpsRedirect: true}")
 	server(hosts+", port: {number: 80, name: a, protocol: TCP}, tls: {}",
 		"spec.servers[0].tls: server cannot have TLS settings for non HTTPS/TLS ports")
+	server(port+", hosts: ['::1']", "spec.servers[0].hosts[0]: short names (non FQDN) are not allowed")
 	server(port+", hosts: [localhost]", "spec.servers[0].hosts[0]: short names (non FQDN) are not allowed")
 	server(port+", hosts: ['A_/a.b']", `spec.servers[0].hosts[0]: namespace "A_" of host "A_/a.b" is not valid`)
 	server(port+", hosts: ['*.*.b']", `spec.servers[0].hosts[0]: domain name "*.*.b" invalid (label "*" invalid)`)

@@ -14,12 +14,14 @@ import (
 // said.
 type found struct {
 	service *service
+	ports   []servicePort
 	subsets []string
 	unsure  bool // its ports or subsets are not known: a resource they come from was refused
 }
 
 func (f *found) same(g *found) bool {
-	return f.service == g.service && f.unsure == g.unsure && slices.Equal(f.subsets, g.subsets)
+	return f.service == g.service && f.unsure == g.unsure && slices.Equal(f.subsets, g.subsets) &&
+		slices.Equal(f.ports, g.ports)
 }
 
 // parts are what one host of a service is made of. As long as they are the same, so is what comes out.
@@ -31,17 +33,20 @@ type parts struct {
 	slices    []*endpointSlice
 	pods      []*workload // that the slices name; nil for one that is not there
 	aliases   []mesh.Alias
+	more      []*service // whose ports it has too
+	sharers   []sharer   // whose endpoints it has; nil: its own alone
 }
 
 func (p *parts) same(q *parts) bool {
 	return p.service == q.service && p.host == q.host && slices.Equal(p.rules, q.rules) &&
 		slices.Equal(p.workloads, q.workloads) && slices.Equal(p.slices, q.slices) && slices.Equal(p.pods, q.pods) &&
-		slices.Equal(p.aliases, q.aliases)
+		slices.Equal(p.aliases, q.aliases) && slices.Equal(p.more, q.more) && sameSharers(p.sharers, q.sharers)
 }
 
 // joined is one host of a service with all that belongs to it. It is immutable once it is made.
 type joined struct {
 	parts
+	ports     []servicePort
 	mesh      *mesh.Service // nil if it is not served
 	endpoints []mesh.Endpoint
 	found     *found
@@ -71,13 +76,36 @@ func (j *joined) say(s mesh.Severity, about *report, path, fix, format string, a
 	}})
 }
 
+// maxClusters is how many clusters one host may come to by subsets: each of its ports has one of each.
+const maxClusters = 100_000
+
+// bound leaves the subsets out of a host that would have too many clusters with them. Its own ports have one each.
+func (j *joined) bound(rules *mergedRules) {
+	n := len(j.ports) * len(rules.subsets)
+	if n <= maxClusters {
+		return
+	}
+	for _, d := range rules.rules {
+		if len(d.subsets) > 0 && !d.failed {
+			j.say(mesh.Error, d.report, "spec.subsets", "define fewer subsets, or fewer ports",
+				"%d subsets on %d ports of host %s are %d clusters, more than %d: the host has none of them",
+				len(rules.subsets), len(j.ports), j.host.name, n, maxClusters)
+		}
+	}
+	j.found.unsure = true
+	rules.subsets = nil
+}
+
 // join makes a host of its parts.
 func (p *parts) join(opts Options) *joined {
 	s := p.service
-	j := &joined{parts: *p}
+	j := &joined{parts: *p, ports: p.allPorts()}
 	rules := merge(p.rules, opts)
 	j.merged = rules.rules
-	j.found = &found{service: s, unsure: s.failed}
+	j.found = &found{service: s, ports: j.ports, unsure: s.failed}
+	for _, other := range p.more {
+		j.found.unsure = j.found.unsure || other.failed
+	}
 	for _, d := range rules.rules {
 		j.found.unsure = j.found.unsure || d.failed
 	}
@@ -87,9 +115,10 @@ func (p *parts) join(opts Options) *joined {
 	if s.failed {
 		return j
 	}
+	j.bound(&rules)
 	j.mesh = &mesh.Service{
-		Origin: s.resource.Ref(), Host: p.host.name, Namespace: s.namespace, Ports: s.meshPorts(), External: s.external,
-		Kubernetes: s.kubernetes, Headless: s.headless, Addresses: s.addresses, Aliases: p.aliases,
+		Origin: s.resource.Ref(), Host: p.host.name, Namespace: s.namespace, Ports: meshPorts(j.ports), External: s.external,
+		Kubernetes: s.kubernetes, Headless: s.headless, Addresses: p.allAddresses(), Aliases: p.aliases,
 		Resolution: s.resolution, Policy: rules.policy,
 	}
 	j.addEndpoints()
@@ -101,10 +130,17 @@ func (p *parts) join(opts Options) *joined {
 	return j
 }
 
-// addEndpoints lists the addresses behind the host: those of the resource itself, of the slices, of what is selected.
+// addEndpoints lists the addresses behind the host: its own, and of other ServiceEntries for it.
 func (j *joined) addEndpoints() {
-	s := j.service
-	j.endpoints = slices.Clone(s.inline)
+	if len(j.sharers) == 0 || j.service.kubernetes {
+		j.endpoints = j.endpointsOf(j.service, j.workloads)
+	}
+	j.addSharers()
+}
+
+// endpointsOf are the addresses of a resource itself, of the slices, of what is selected.
+func (j *joined) endpointsOf(s *service, workloads []*workload) []mesh.Endpoint {
+	list := slices.Clone(s.inline)
 	if name := s.alias; name != "" || s.hostless {
 		if s.hostless {
 			name = j.host.name
@@ -113,7 +149,7 @@ func (j *joined) addEndpoints() {
 		for _, port := range s.ports {
 			e.Ports[port.Number] = port.target
 		}
-		j.endpoints = append(j.endpoints, e)
+		list = append(list, e)
 	}
 	pods, at := map[string]*workload{}, map[string]int{}
 	for _, pod := range j.pods {
@@ -121,30 +157,32 @@ func (j *joined) addEndpoints() {
 			pods[pod.resource.Namespace+"/"+pod.resource.Name] = pod
 		}
 	}
-	for _, slice := range j.slices {
-		slice.add(j, s, pods, at)
+	if s == j.service {
+		for _, slice := range j.slices {
+			list = slice.add(j, list, pods, at)
+		}
 	}
-	for _, w := range j.workloads {
-		j.addWorkload(w)
+	for _, w := range workloads {
+		list = j.addWorkload(list, s, w)
 	}
-	if s.resolution == mesh.DNSRoundRobin && len(j.endpoints) > 1 {
+	if s.resolution == mesh.DNSRoundRobin && len(list) > 1 {
 		j.warn(s.report, "spec.workloadSelector", "write resolution: DNS",
-			"selects %d workloads: with resolution DNS_ROUND_ROBIN the first is used", len(j.endpoints))
-		j.endpoints = j.endpoints[:1]
+			"selects %d workloads: with resolution DNS_ROUND_ROBIN the first is used", len(list))
+		list = list[:1]
 	}
+	return list
 }
 
-func (j *joined) addWorkload(w *workload) {
-	s := j.service
+func (j *joined) addWorkload(list []mesh.Endpoint, s *service, w *workload) []mesh.Endpoint {
 	isName := !isUnix(w.address) && !isIP(w.address)
 	switch {
-	case w.failed || w.gone || w.address == "":
-		return
+	case w.failed || w.gone || w.address == "", w.unready && !s.kubernetes:
+		return list
 	case isUnix(w.address) && (s.kubernetes || s.resolution != mesh.Static),
 		isName && s.resolution == mesh.Static:
 		j.warn(w.report, "spec.address", "write an IP address", "%s cannot be reached at %s: it is left out there",
 			s.resource.Ref(), w.address)
-		return
+		return list
 	}
 	e := mesh.Endpoint{
 		Origin: w.resource.Ref(), Address: w.address, Ports: map[uint32]uint32{}, Labels: maps.Clone(w.labels),
@@ -158,7 +196,7 @@ func (j *joined) addWorkload(w *workload) {
 				"%s has no port %q: it takes no requests for port %d", w.resource.Ref(), port.targetName, port.Number)
 		}
 	}
-	j.endpoints = append(j.endpoints, e)
+	return append(list, e)
 }
 
 // unusedOf warns of what older rules for the same host keep from counting.

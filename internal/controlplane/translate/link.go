@@ -12,7 +12,7 @@ import (
 // link is one putting together of what was read. It never writes to a reading: what it finds is its own.
 type link struct {
 	opts      Options
-	gateways  []*gateway // these, as all but workloads and slices, oldest first
+	gateways  []*gateway // these, as all, oldest first
 	virtuals  []*virtualService
 	rules     []*destinationRule
 	services  []*service
@@ -35,11 +35,12 @@ type kept struct {
 	resolved map[*virtualService]bool
 }
 
-// newLink takes readings in input order and, the same, oldest first.
-func newLink(opts Options, readings []*reading, order []*entry, before kept) *link {
+// newLink takes what was read, oldest first: the order of the input means nothing.
+func newLink(opts Options, order []*entry, before kept) *link {
 	l := &link{
 		opts: opts, before: before, kept: kept{merged: map[*virtualService]*merged{}}, remarks: map[*report]*remarks{},
 	}
+	var pods []*workload // behind WorkloadEntries
 	for _, e := range order {
 		switch x := e.what.(type) {
 		case *gateway:
@@ -52,19 +53,14 @@ func newLink(opts Options, readings []*reading, order []*entry, before kept) *li
 			l.services = append(l.services, x)
 		case *sidecar:
 			l.sidecars = append(l.sidecars, x)
-		}
-	}
-	var pods []*workload
-	for _, r := range readings { // endpoints are in input order, Pods behind WorkloadEntries
-		switch x := r.what.(type) {
+		case *endpointSlice:
+			l.slices = append(l.slices, x)
 		case *workload:
 			if x.pod {
 				pods = append(pods, x)
 			} else {
 				l.workloads = append(l.workloads, x)
 			}
-		case *endpointSlice:
-			l.slices = append(l.slices, x)
 		}
 	}
 	l.workloads = append(l.workloads, pods...)

@@ -167,7 +167,17 @@ func (l *link) withDelegates(v *virtualService, delegates map[string]*virtualSer
 	}
 	m := l.before.merged[v]
 	if m == nil || !slices.Equal(m.delegates, found) {
-		m = v.merge(found)
+		whole, over := v.merge(found)
+		if over != nil {
+			l.on(v.report).error(over.path+".delegate", "delegate to fewer matches, or from fewer rules",
+				"with the rules of its delegates it has more than %d routes, or %d pairs of matches: what it was stays",
+				maxMerged, maxCompared)
+			if m == nil {
+				return &mesh.VirtualService{}
+			}
+			whole = &merged{mesh: m.mesh} // and is tried again the next time
+		}
+		m = whole
 	}
 	l.kept.merged[v] = m
 	for _, x := range m.left {
@@ -226,7 +236,7 @@ func (l *link) resolve(v *virtualService, ref *reference, f *found, n *names) {
 	if f.unsure {
 		return
 	}
-	l.resolvePort(v, ref, f.service, outcome)
+	l.resolvePort(v, ref, f.ports, outcome)
 	if d.Subset != "" && !slices.Contains(f.subsets, d.Subset) {
 		fix := suggest(d.Subset, f.subsets)
 		if fix == "" {
@@ -236,9 +246,9 @@ func (l *link) resolve(v *virtualService, ref *reference, f *found, n *names) {
 	}
 }
 
-func (l *link) resolvePort(v *virtualService, ref *reference, s *service, outcome string) {
+func (l *link) resolvePort(v *virtualService, ref *reference, ports []servicePort, outcome string) {
 	d := ref.destination
-	for _, p := range s.ports {
+	for _, p := range ports {
 		if p.Number != d.Port {
 			continue
 		}
@@ -248,11 +258,11 @@ func (l *link) resolvePort(v *virtualService, ref *reference, s *service, outcom
 		}
 		return
 	}
-	if d.Port == 0 && len(s.ports) <= 1 {
+	if d.Port == 0 && len(ports) <= 1 {
 		return
 	}
 	var list []string
-	for _, p := range s.ports {
+	for _, p := range ports {
 		list = append(list, fmt.Sprint(p.Number))
 	}
 	numbers := strings.Join(list, ", ")

@@ -253,3 +253,19 @@ func TestServicePortProtocols(t *testing.T) {
 	f("", "", "web", 8080, "HTTP")
 	f("UDP", "", "http", 80, "UDP")
 }
+
+func TestSubsetsOfAHostWithManyPortsHaveABound(t *testing.T) {
+	var ports, subsets strings.Builder
+	for i := range 400 {
+		fmt.Fprintf(&ports, "{number: %d, name: p%d, protocol: HTTP}, ", i+1, i)
+		fmt.Fprintf(&subsets, "{name: s%d}, ", i)
+	}
+	in := named("ServiceEntry", "a", "{hosts: [a.example], resolution: STATIC, endpoints: [{address: 10.0.0.1}], ports: ["+
+		ports.String()+"]}") + named("DestinationRule", "d", "{host: a.example, subsets: ["+subsets.String()+"]}")
+	config, _, problems := translateYAML(t, in, Options{})
+	says(t, problems, mesh.Error, "DestinationRule default/d: spec.subsets: 400 subsets on 400 ports of host a.example are "+
+		"160000 clusters, more than 100000: the host has none of them; define fewer subsets, or fewer ports")
+	if s := config.Services[0]; len(s.Ports) != 400 || len(s.Subsets) != 0 {
+		t.Errorf("%d ports and %d subsets, want 400 and none", len(s.Ports), len(s.Subsets))
+	}
+}

@@ -25,15 +25,18 @@ type numbered struct {
 // overlaps warns of matches that are never met, because one of an earlier rule or of the same holds whenever they do.
 // What stands behind a match that takes every request is left to compile, which knows the listener.
 func (v *virtualService) overlaps(rules []*networking.HTTPRoute) {
-	var before []numbered
+	n := 0
+	for _, h := range rules {
+		n += len(h.GetMatch())
+	}
+	before := make([]numbered, 0, min(n, maxOverlaps))
 	for i, h := range rules {
 		unused := 0
 		for j, m := range h.GetMatch() {
-			at := index(index("spec.http", i)+".match", j)
 			this := numbered{match(m, mesh.Place{}), i}
 			if b := covering(before, &this.Match); b != nil {
 				unused++
-				v.warn(at, "remove it, or move it up",
+				v.warn(index(index("spec.http", i)+".match", j), "remove it, or move it up",
 					"virtualService rule %s match %s is not used (duplicate/overlapping match in rule %s)",
 					called(h.GetName(), i), called(m.GetName(), j), called(rules[b.rule].GetName(), b.rule))
 				continue

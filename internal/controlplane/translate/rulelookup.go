@@ -137,9 +137,13 @@ func merge(rules []*destinationRule, opts Options) mergedRules {
 	return *chosen
 }
 
-// takes tells whether a later rule adds to this one.
+// takes tells whether a later rule adds to this one. One that says it is for all namespaces and one that says nothing
+// do not go together, though they are for the same.
 func (d *destinationRule) takes(later *destinationRule) bool {
 	if d.selected != later.selected || d.selected && !sameLabels(d.selector, later.selector) {
+		return false
+	}
+	if d.exports.given != later.exports.given {
 		return false
 	}
 	if later.exports.all || d.exports.all {

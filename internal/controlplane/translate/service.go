@@ -130,9 +130,11 @@ func (s *service) addPort(port servicePort, takenNumber, takenName string) {
 	s.ports = append(s.ports, port)
 }
 
-func (s *service) meshPorts() []mesh.Port {
+func (s *service) meshPorts() []mesh.Port { return meshPorts(s.ports) }
+
+func meshPorts(list []servicePort) []mesh.Port {
 	var ports []mesh.Port
-	for _, p := range s.ports {
+	for _, p := range list {
 		ports = append(ports, p.Port)
 	}
 	return ports

@@ -4,6 +4,8 @@ package translate
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -69,6 +71,8 @@ func TestServiceEntriesAreCheckedAsIstioDoes(t *testing.T) {
 		"spec.endpoints[0].ports[b]: endpoint port 1 is not defined by the service entry")
 	endpoint(static, "address: 10.0.0",
 		`spec.endpoints[0].address: endpoint address "10.0.0" is not a valid FQDN or an IP address`)
+	endpoint(static, "address: '0'",
+		`spec.endpoints[0].address: endpoint address "0" is not a valid FQDN or an IP address`)
 	endpoint(static, "address: c.d", `spec.endpoints[0].address: endpoint address "c.d" is not a valid IP address`)
 	endpoint(static, "", "spec.endpoints[0].address: address is required")
 	endpoint(static, "address: 10.0.0.1, network: n2")
@@ -118,8 +122,8 @@ func addresses(e mesh.Endpoints, host string) []string {
 }
 
 func TestAWorkloadIsLeftOutWhereItCannotBeReached(t *testing.T) {
-	in := named("WorkloadEntry", "name", "{address: Vm.example.com, labels: {app: a}}") +
-		named("WorkloadEntry", "socket", "{address: 'unix:///run/a', labels: {app: a}}") +
+	in := named("WorkloadEntry", "a-name", "{address: Vm.example.com, labels: {app: a}}") +
+		named("WorkloadEntry", "b-socket", "{address: 'unix:///run/a', labels: {app: a}}") +
 		named("WorkloadEntry", "ip", "{address: 10.0.0.1, labels: {app: a}}") +
 		named("WorkloadEntry", "far", "{network: far, labels: {app: a}}")
 	entry := func(resolution string) string {
@@ -135,13 +139,34 @@ func TestAWorkloadIsLeftOutWhereItCannotBeReached(t *testing.T) {
 		return problems
 	}
 	problems := f(in+entry("STATIC"), "e.example.com", "unix:///run/a:80", "10.0.0.1:80")
-	says(t, problems, mesh.Warning, "WorkloadEntry default/name",
+	says(t, problems, mesh.Warning, "WorkloadEntry default/a-name",
 		"ServiceEntry default/e cannot be reached at vm.example.com: it is left out there")
 	says(t, problems, mesh.Warning, "WorkloadEntry default/far", `address is unset with network "far"`)
 	f(in+entry("DNS"), "e.example.com", "vm.example.com:80", "10.0.0.1:80")
 	problems = f(in+entry("DNS_ROUND_ROBIN"), "e.example.com", "vm.example.com:80")
 	says(t, problems, mesh.Warning, "selects 2 workloads: with resolution DNS_ROUND_ROBIN the first is used")
 	f(in+k8sService("s", "{selector: {app: a}, ports: [{port: 80}]}"), "s.default.svc.cluster.local", "10.0.0.1:80")
+}
+
+func TestTheOrderOfTheInputDoesNotMatter(t *testing.T) {
+	docs := []string{
+		named("WorkloadEntry", "b", "{address: vm-b.example.com, labels: {app: a}}"),
+		named("WorkloadEntry", "a", "{address: vm-a.example.com, labels: {app: a}}"),
+		named("ServiceEntry", "e", "{hosts: [e.example.com], resolution: DNS, workloadSelector: {labels: {app: a}}, "+
+			"ports: [{number: 80, name: http}]}"),
+		named("ServiceEntry", "r", "{hosts: [r.example.com], resolution: DNS_ROUND_ROBIN, "+
+			"workloadSelector: {labels: {app: a}}, ports: [{number: 80, name: http}]}"),
+		named("ServiceEntry", "z", "{hosts: [e.example.com], resolution: DNS, ports: [{number: 81, name: http}]}"),
+	}
+	_, want, _ := translateYAML(t, strings.Join(docs, ""), Options{})
+	if got := addresses(want, "r.example.com"); !slices.Equal(got, []string{"vm-a.example.com:80"}) {
+		t.Errorf("the first workload is %q", got)
+	}
+	slices.Reverse(docs)
+	_, got, _ := translateYAML(t, strings.Join(docs, ""), Options{})
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(mesh.Ref{}, "Line")); diff != "" {
+		t.Errorf("endpoints (-one way +the other):\n%s", diff)
+	}
 }
 
 func TestASelectorWithoutLabelsPicksTheWholeNamespace(t *testing.T) {

@@ -61,16 +61,17 @@ func (l *link) linkServices(scope *sidecar) *services {
 	return s
 }
 
-// owner is the service that a host means.
+// owner is the service that a host means, and those whose ports it has too.
 type owner struct {
 	*service
 	host serviceHost
+	more []*service
 }
 
 // owners are the services that the proxy may see, by host, in the order in which they take them.
 func (l *link) owners(scope *sidecar) []owner {
 	var owners []owner
-	taken := make(map[string]*service, len(l.services))
+	taken := make(map[string]int, len(l.services)) // index in owners
 	for _, s := range l.byPreference(scope) {
 		if !s.failed && !s.exports.to(l.opts.Namespace) {
 			at := "spec.exportTo"
@@ -81,37 +82,39 @@ func (l *link) owners(scope *sidecar) []owner {
 			continue
 		}
 		for _, h := range s.hosts {
-			if other := taken[h.name]; other != nil {
-				l.on(s.report).warn(h.path, "remove one of them", "host %s is defined by %s too: that one is used", h.name,
-					other.resource.Ref())
+			if i, ok := taken[h.name]; ok {
+				l.again(&owners[i], s, h)
 				continue
 			}
-			taken[h.name] = s
-			owners = append(owners, owner{s, h})
+			taken[h.name] = len(owners)
+			owners = append(owners, owner{service: s, host: h})
 		}
 	}
 	return owners
 }
 
 // byPreference is the order in which services take a host: what the Sidecar imports first, the proxy's own namespace,
-// Kubernetes before ServiceEntries, then the oldest.
+// Kubernetes before ServiceEntries, what is exported to a few before what is for all, then the oldest.
 func (l *link) byPreference(scope *sidecar) []*service {
 	rank := func(s *service) int {
 		n := 0
 		if scope != nil && !slices.ContainsFunc(s.hosts, func(h serviceHost) bool {
 			return scope.imports(s.namespace, h.name, covers)
 		}) {
-			n += 4
+			n += 8
 		}
 		if s.namespace != l.opts.Namespace {
-			n += 2
+			n += 4
 		}
 		if !s.kubernetes {
+			n += 2
+		}
+		if s.exports.all {
 			n++
 		}
 		return n
 	}
-	var ranked [8][]*service
+	var ranked [16][]*service
 	for _, s := range l.services {
 		n := rank(s)
 		ranked[n] = append(ranked[n], s)
@@ -121,14 +124,16 @@ func (l *link) byPreference(scope *sidecar) []*service {
 
 // join makes what the hosts stand for, or takes what it was the last time.
 func (l *link) join(s *services, owners []owner) {
-	rules, workloads, bySlices := l.indexRules(), l.indexWorkloads(), l.indexSlices()
+	rules, workloads, bySlices, sharers := l.indexRules(), l.indexWorkloads(), l.indexSlices(), l.indexSharers()
 	aliases, names := l.aliases(owners)
-	for _, o := range owners {
+	for i := range owners {
+		o := &owners[i]
 		if aliases[o.host.name] != "" {
 			continue
 		}
 		p := parts{
 			service: o.service, host: o.host, rules: rules.applying(o.host.name, o.namespace), aliases: names[o.host.name],
+			more: o.more, sharers: workloads.sharers(o, sharers[namespaceHost{o.namespace, o.host.name}]),
 		}
 		if o.kubernetes && o.alias == "" {
 			p.slices = bySlices[o.namespace+"/"+o.resource.Name]
@@ -173,6 +178,11 @@ func (l *link) take(s *services, j *joined) {
 	}
 	for _, w := range j.workloads {
 		s.picked[w] = true
+	}
+	for _, with := range j.sharers {
+		for _, w := range with.workloads {
+			s.picked[w] = true
+		}
 	}
 	for _, x := range j.said {
 		r := l.on(x.about)

@@ -4,6 +4,7 @@ package translate
 
 import (
 	"maps"
+	"slices"
 	"strings"
 
 	networking "istio.io/api/networking/v1alpha3"
@@ -163,8 +164,8 @@ func (s *sidecar) of(namespace string) *sidecar {
 	return &out
 }
 
-// scope writes what the outbound listener knows: the virtual services and services that egress hosts name, then the
-// services that these virtual services send to.
+// scope writes what the outbound listener knows: the services and virtual services that egress hosts name. What these
+// virtual services send to is reached through them and has no name of its own for that.
 func (l *link) scope(config *mesh.Config, s *sidecar) {
 	if s == nil {
 		return
@@ -175,61 +176,22 @@ func (l *link) scope(config *mesh.Config, s *sidecar) {
 	}
 	out := &mesh.SidecarScope{Origin: s.resource.Ref()}
 	either := func(imported, host string) bool { return covers(imported, host) || covers(host, imported) }
-	wanted := map[string]bool{}
 	for _, v := range config.VirtualServices {
 		for _, host := range v.Hosts {
 			if s.imports(v.Namespace, host, either) {
 				out.VirtualServices = append(out.VirtualServices, v)
-				destinations(v, l.opts.Namespace, wanted)
 				break
 			}
 		}
 	}
 	for _, x := range config.Services {
-		if wanted[x.Host] || s.imports(x.Namespace, x.Host, covers) || wantsAlias(x, wanted, s) {
+		if s.imports(x.Namespace, x.Host, covers) || s.importsAlias(x) {
 			out.Services = append(out.Services, x)
 		}
 	}
 	config.Sidecar = out
 }
 
-func wantsAlias(x *mesh.Service, wanted map[string]bool, s *sidecar) bool {
-	for _, a := range x.Aliases {
-		if wanted[a.Host] || s.imports(a.Namespace, a.Host, covers) {
-			return true
-		}
-	}
-	return false
-}
-
-// destinations are the hosts that a virtual service for sidecars sends to from a namespace.
-func destinations(v *mesh.VirtualService, namespace string, into map[string]bool) {
-	sidecars := false
-	for _, g := range v.Gateways {
-		sidecars = sidecars || g == meshGateway
-	}
-	if !sidecars {
-		return
-	}
-	for _, r := range v.Rules {
-		if !reachable(r, namespace) {
-			continue
-		}
-		for _, d := range r.Route {
-			into[d.Host] = true
-		}
-		for _, m := range r.Mirrors {
-			into[m.Destination.Host] = true
-		}
-	}
-}
-
-// reachable tells whether a rule may hold for requests from a namespace.
-func reachable(r mesh.Rule, namespace string) bool {
-	for _, m := range r.Matches {
-		if m.SourceNamespace == "" || m.SourceNamespace == namespace {
-			return true
-		}
-	}
-	return len(r.Matches) == 0
+func (s *sidecar) importsAlias(x *mesh.Service) bool {
+	return slices.ContainsFunc(x.Aliases, func(a mesh.Alias) bool { return s.imports(a.Namespace, a.Host, covers) })
 }

@@ -100,7 +100,13 @@ func (d *destinationRule) connectionPool(path string, in *networking.ConnectionP
 		IdleTimeout: d.duration(path+".http.idleTimeout", http.GetIdleTimeout()),
 	}
 	count(".http.maxConcurrentStreams", "max concurrent streams", http.GetMaxConcurrentStreams())
-	if idle := tcp.GetIdleTimeout(); idle.AsDuration().Milliseconds() != 0 {
+	switch idle := tcp.GetIdleTimeout(); {
+	case idle == nil:
+	case idle.AsDuration() == 0:
+		out.TCPIdleTimeout = -1
+	case idle.AsDuration().Milliseconds() == 0: // Istio takes what it takes for nothing
+		out.TCPIdleTimeout = max(idle.AsDuration(), -1)
+	default:
 		out.TCPIdleTimeout = d.duration(path+".tcp.idleTimeout", idle)
 	}
 	if k := tcp.GetTcpKeepalive(); k != nil {

@@ -7,12 +7,13 @@ package translate
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/umbra-mesh/umbra/internal/controlplane/mesh"
 	"github.com/umbra-mesh/umbra/internal/controlplane/source"
+	"github.com/umbra-mesh/umbra/internal/spread"
 )
 
 // Options say for which proxy, and what may be left out.
@@ -57,6 +58,9 @@ type entry struct {
 	seen uint64
 }
 
+// fewResources are read faster by one goroutine than by two.
+const fewResources = 32
+
 // New is a Translator that has read nothing yet.
 func New(opts Options) *Translator {
 	if opts.ClusterDomain == "" {
@@ -75,19 +79,25 @@ func New(opts Options) *Translator {
 // what is returned may be written to.
 func (t *Translator) Translate(resources []*source.Resource) (mesh.Config, mesh.Endpoints, []mesh.Problem) {
 	t.turn++
-	readings := make([]*reading, len(resources))
+	entries := make([]*entry, len(resources))
 	var fresh []*entry
+	var unread []*source.Resource // of fresh
 	for i, r := range resources {
 		e := t.read[r]
 		if e == nil {
-			e = &entry{reading: read(r, t.opts)}
+			e = &entry{}
 			t.read[r] = e
-			fresh = append(fresh, e)
+			fresh, unread = append(fresh, e), append(unread, r)
 		}
-		e.seen, readings[i] = t.turn, e.reading
+		e.seen, entries[i] = t.turn, e
 	}
+	spread.Each(len(fresh), fewResources, func(i int) { fresh[i].reading = read(unread[i], t.opts) })
 	t.sort(fresh)
-	l := newLink(t.opts, readings, t.order, t.last)
+	readings := make([]*reading, len(entries))
+	for i, e := range entries {
+		readings[i] = e.reading
+	}
+	l := newLink(t.opts, t.order, t.last)
 	config, endpoints := l.link()
 	t.last = l.kept
 	return config, endpoints, l.problems(readings)
@@ -102,14 +112,17 @@ func (t *Translator) sort(fresh []*entry) {
 		return e.seen != t.turn
 	})
 	age := func(a, b *entry) int { return older(a.resource, b.resource) }
-	if len(fresh) > len(t.order)/64 {
-		t.order = append(t.order, fresh...)
-		slices.SortStableFunc(t.order, age)
-		return
-	}
-	for _, e := range fresh {
-		at, _ := slices.BinarySearchFunc(t.order, e, age)
-		t.order = slices.Insert(t.order, at, e)
+	slices.SortStableFunc(fresh, age)
+	old, left := len(t.order), len(fresh)
+	t.order = append(t.order, fresh...)
+	for at := len(t.order) - 1; left > 0; at-- { // the youngest first
+		if old > 0 && age(t.order[old-1], fresh[left-1]) > 0 {
+			old--
+			t.order[at] = t.order[old]
+		} else {
+			left--
+			t.order[at] = fresh[left]
+		}
 	}
 }
 
@@ -181,4 +194,4 @@ func (p *report) names() {
 }
 
 // index is the path of an element of a list.
-func index(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }
+func index(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }

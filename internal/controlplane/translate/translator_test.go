@@ -33,6 +33,12 @@ func pool(t *testing.T) [][]*source.Resource {
 			named("ServiceEntry", "e", "{hosts: [a.example], resolution: NONE}"),
 		},
 		{
+			named("ServiceEntry", "e2", "{hosts: [a.example], resolution: STATIC, ports: [{number: 81, name: http-b, "+
+				"protocol: HTTP}, {number: 80, name: http, protocol: HTTP}], endpoints: [{address: 10.0.0.7}]}"),
+			named("ServiceEntry", "e2", "{hosts: [a.example], resolution: STATIC, ports: [{number: 81, name: http, "+
+				"protocol: HTTP}], workloadSelector: {labels: {app: web}}}"),
+		},
+		{
 			named("ServiceEntry", "apps/e", "{hosts: [a.example, c.example], resolution: DNS}"),
 			named("ServiceEntry", "apps/e", "{hosts: [a.example, c.example], resolution: DNS, exportTo: [.]}"),
 		},

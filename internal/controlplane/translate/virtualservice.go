@@ -17,7 +17,7 @@ type virtualService struct {
 	// mesh is what it is by itself, without the rules that delegate.
 	mesh     *mesh.VirtualService
 	delegate bool
-	rules    []*httpRule // all that are not left out
+	rules    []*httpRule // all that are not left out; of one that delegates or is a delegate only
 	export   exports
 	refs     []reference
 }
@@ -46,6 +46,7 @@ func readVirtualService(p *report, spec *networking.VirtualService, opts Options
 	if len(spec.GetHttp()) == 0 && len(spec.GetTcp()) == 0 && len(spec.GetTls()) == 0 {
 		p.error("spec.http", "add a rule", "http, tcp or tls must be provided in virtual service")
 	}
+	v.mesh.Rules = make([]mesh.Rule, 0, len(spec.GetHttp()))
 	for i, h := range spec.GetHttp() {
 		if rule := v.rule(index("spec.http", i), h, opts); rule != nil {
 			v.rules = append(v.rules, rule)
@@ -55,6 +56,9 @@ func readVirtualService(p *report, spec *networking.VirtualService, opts Options
 		}
 	}
 	v.overlaps(spec.GetHttp())
+	if !v.delegate && !v.root() {
+		v.rules = nil // nothing is put together with them
+	}
 	return v
 }
 
@@ -107,23 +111,21 @@ func (v *virtualService) hosts(hosts []string, opts Options) {
 			valid = false
 		}
 	}
+	seen := newHostIndex(hosts)
+	fulls := make(map[string]bool, len(hosts))
 	for i, host := range hosts {
 		full := opts.expand(host, v.mesh.Namespace)
-		if valid {
-			for _, other := range hosts[:i] {
-				a, b := strings.ToLower(host), strings.ToLower(other)
-				if covers(a, b) || covers(b, a) {
-					v.error(index("spec.hosts", i), "remove one of them", "duplicate hosts in virtual service: %s & %s",
-						other, host)
-				}
-			}
+		if other := seen.overlap(i); valid && other >= 0 {
+			v.error(index("spec.hosts", i), "remove one of them", "duplicate hosts in virtual service: %s & %s",
+				hosts[other], host)
 		}
-		if slices.Contains(v.mesh.Hosts, full) {
+		if fulls[full] {
 			if !v.failed {
 				v.warn(index("spec.hosts", i), "remove it", "is host %s once more", full)
 			}
 			continue
 		}
+		fulls[full] = true
 		v.mesh.Hosts = append(v.mesh.Hosts, full)
 	}
 }

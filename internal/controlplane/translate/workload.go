@@ -71,7 +71,7 @@ func ready(pod *corev1.Pod) bool {
 // namespaceLabel is one label of a workload with the namespace that it is in.
 type namespaceLabel struct{ namespace, key, value string }
 
-// workloadIndex is the workloads that have a label, and all of a namespace, in input order.
+// workloadIndex is the workloads that have a label, and all of a namespace, oldest first, Pods last.
 type workloadIndex struct {
 	label     map[namespaceLabel][]*workload
 	namespace map[string][]*workload
