@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/umbra-mesh/umbra/internal/dataplane/chunk"
 )
 
 // shifted makes a worker's clock run ahead by what the test adds.
@@ -247,5 +249,67 @@ func TestStopClosesConnectionsAndRefusesPosts(t *testing.T) {
 	}
 	if w.Conns() != 0 || p.calls.Load() != 0 {
 		t.Errorf("%d connections, %d callbacks after the end", w.Conns(), p.calls.Load())
+	}
+}
+
+// The far end gets everything and a FIN, and is read on until it ends its own side.
+func TestEndFlushedEndsOneDirection(t *testing.T) {
+	w := start(t, Config{}, nil)
+	p := newProbe()
+	var got atomic.Int64
+	p.onBytes = func(b chunk.Bytes) { got.Add(int64(len(b.B))) }
+	far := adopt(t, w, Production, p)
+	want := pattern(6 << 20)
+	on(t, w, func() {
+		p.c.Write(want)
+		p.c.EndFlushed()
+		p.c.Write([]byte("too late"))
+		p.c.Push(chunk.Bytes{B: []byte("too late")})
+		p.c.EndFlushed()
+	})
+	if b := readAll(t, far); !bytes.Equal(b, want) {
+		t.Errorf("got %d bytes, want %d", len(b), len(want))
+	}
+	on(t, w, func() {
+		p.c.Write([]byte("too late"))
+		if p.c.Queued() != 0 || p.c.Closed() {
+			t.Errorf("%d bytes queued behind the FIN, closed %v", p.c.Queued(), p.c.Closed())
+		}
+	})
+	if _, err := far.Write(pattern(100_000)); err != nil {
+		t.Fatal(err)
+	}
+	if err := far.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	receive(t, p.eof, "the peer's FIN")
+	if got.Load() != 100_000 {
+		t.Errorf("%d bytes read behind our FIN", got.Load())
+	}
+	on(t, w, func() {
+		select {
+		case err := <-p.gone:
+			t.Errorf("both sides ended in order, but it is gone: %v", err)
+		default:
+		}
+		p.c.CloseFlushed()
+	})
+	until(t, w, "the connection is given back", func() bool { return w.Conns() == 0 })
+}
+
+func TestResetAfterEndFlushedIsTold(t *testing.T) {
+	w := start(t, Config{}, nil)
+	p := newProbe()
+	far := adopt(t, w, Production, p)
+	on(t, w, func() { p.c.EndFlushed() })
+	if b := readAll(t, far); len(b) != 0 {
+		t.Errorf("got %q", b)
+	}
+	if err := far.SetLinger(0); err != nil {
+		t.Fatal(err)
+	}
+	far.Close()
+	if err := receive(t, p.gone, "the end of the connection"); err == nil {
+		t.Error("gone without a reason")
 	}
 }

@@ -30,7 +30,7 @@ type Conn struct {
 }
 
 // state is a set of what is true of a connection.
-type state uint16
+type state uint32
 
 const (
 	adopted     state = 1 << iota
@@ -44,6 +44,7 @@ const (
 	writableDue       // Writable is to be said
 	broken            // a write failed
 	closing           // CloseFlushed: no owner any more
+	ending            // EndFlushed, and not all is written
 	shutSent          // our FIN is queued or sent
 	resetting         // end with RST
 	isReady           // in the list of ready connections
@@ -181,9 +182,9 @@ func (c *Conn) owned(o Owner) {
 	}
 }
 
-// Write copies p into the unsent queue. After CloseFlushed and after a failed write it is dropped.
+// Write copies p into the unsent queue. After EndFlushed, CloseFlushed and a failed write it is dropped.
 func (c *Conn) Write(p []byte) {
-	if !c.is(isDead | closing | broken) {
+	if !c.is(isDead | closing | ending | shutSent | broken) {
 		c.out.Append(c.w.Pool, p)
 		c.MarkDirty()
 	}
@@ -191,7 +192,7 @@ func (c *Conn) Write(p []byte) {
 
 // Push adds b to the unsent queue, by reference if it is big and has a chunk.
 func (c *Conn) Push(b chunk.Bytes) {
-	if !c.is(isDead | closing | broken) {
+	if !c.is(isDead | closing | ending | shutSent | broken) {
 		c.out.Push(c.w.Pool, b)
 		c.MarkDirty()
 	}
@@ -229,6 +230,15 @@ func (c *Conn) Resume() {
 	c.state &^= paused
 	if c.is(unread | broken) {
 		c.w.ready(c)
+	}
+}
+
+// EndFlushed ends this direction when the unsent queue is written: a FIN, and nothing can be written any more. Reading
+// and the callbacks go on. A peer that takes nothing keeps it waiting: the owner sees to how long.
+func (c *Conn) EndFlushed() {
+	if !c.is(isDead | closing | ending | shutSent) {
+		c.state |= ending
+		c.w.dirty(c)
 	}
 }
 

@@ -17,8 +17,8 @@ import (
 )
 
 func TestEchoThroughAdoptAndDial(t *testing.T) {
-	for _, class := range []Class{Production, Copy} {
-		w := start(t, Config{}, nil)
+	for i, class := range []Class{Production, Copy, Production, Copy} {
+		w := start(t, Config{Driver: Kind(i / 2)}, nil)
 		addr := serveEcho(t, w, class)
 		want := pattern(3 << 20)
 		p := newProbe()

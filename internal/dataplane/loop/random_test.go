@@ -85,8 +85,13 @@ func descriptors(t *testing.T) int {
 // Hundreds of connections whose both ends write, pause, close and reset at random: no event is made after the end, and
 // no slot, descriptor, byte or charge stays.
 func TestRandomEndsLeaveNothingBehind(t *testing.T) {
+	t.Run("default", func(t *testing.T) { randomEnds(t, Default) })
+	t.Run("portable", func(t *testing.T) { randomEnds(t, Portable) })
+}
+
+func randomEnds(t *testing.T, k Kind) {
 	g := &gauge{}
-	w := start(t, Config{}, nil)
+	w := start(t, Config{Driver: k}, nil)
 	before := descriptors(t)
 	var group sync.WaitGroup
 	for i := range uint64(200) {

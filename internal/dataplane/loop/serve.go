@@ -83,7 +83,7 @@ func (w *Worker) connect(c *Conn) bool {
 	}
 	w.Disarm(&c.timer)
 	c.local, _ = w.drv.addrs(int(c.fd))
-	if c.out.Len() > 0 {
+	if c.out.Len() > 0 || c.is(ending) {
 		w.dirty(c)
 	}
 	c.owner.Connected()
@@ -203,7 +203,7 @@ func (w *Worker) flush(c *Conn) {
 		c.state = c.state&^high | writableDue
 		w.ready(c)
 	}
-	if c.is(closing) && c.out.Len() == 0 {
+	if c.is(closing|ending) && c.out.Len() == 0 {
 		w.finish(c)
 	}
 }
@@ -223,8 +223,13 @@ func (w *Worker) fail(c *Conn, errno syscall.Errno) {
 	w.ready(c)
 }
 
-// finish sends the FIN of CloseFlushed and waits for the peer's.
+// finish sends the FIN of EndFlushed or CloseFlushed; for the latter it waits for the peer's.
 func (w *Worker) finish(c *Conn) {
+	if !c.is(closing) {
+		c.state = c.state&^ending | shutSent
+		w.drv.shutdown(int(c.fd))
+		return
+	}
 	if c.is(eof) {
 		w.kill(c)
 		return

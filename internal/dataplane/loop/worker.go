@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package loop runs connections on event loops: a worker is one goroutine with its connections, timers, mailbox and
-// memory, and takes turns that serve production first and copies for a bounded time after. It knows no protocol.
+// memory, and takes turns that serve production first and copies for a bounded time after. It runs on epoll, on the net
+// package (Portable), or on a network in memory with a clock of its own (Sim). It knows no protocol.
 package loop
 
 import (
@@ -20,7 +21,7 @@ import (
 // Config of a worker. All fields may be left out.
 type Config struct {
 	Index   int
-	Driver  Kind
+	Driver  Kind        // what it runs on
 	Pool    *chunk.Pool // the worker's from now on; made if nil
 	Publish func()      // called at the end of every turn that did something
 	Logger  *slog.Logger
