@@ -50,6 +50,7 @@ type Resolver struct {
 	names   map[key]*name
 	busy    int
 	waiting []*name
+	news    chan struct{} // closed, and made anew, when somebody has been told something
 }
 
 type key struct{ network, name string }
@@ -66,14 +67,15 @@ type name struct {
 }
 
 type watch struct {
-	every time.Duration
-	told  Told
-	heard bool // something, by now
+	every  time.Duration
+	told   Told
+	heard  bool // something is known that it will be told
+	served bool // it has been told something
 }
 
 // New returns a resolver that asks lookup. It starts nothing before the first Watch.
 func New(lookup Lookup) *Resolver {
-	r := &Resolver{lookup: lookup, names: map[key]*name{}}
+	r := &Resolver{lookup: lookup, names: map[key]*name{}, news: make(chan struct{})}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	return r
 }
@@ -159,20 +161,25 @@ func (r *Resolver) look(n *name) {
 		n.fails++
 	}
 	last := n.last
-	told := make([]Told, 0, len(n.watches))
+	hearers := make([]*watch, 0, len(n.watches))
 	for w := range n.watches {
 		w.heard = true
-		told = append(told, w.told)
+		hearers = append(hearers, w)
 	}
 	r.next()
 	r.mu.Unlock()
 
-	for _, fn := range told {
-		fn(last, err)
+	for _, w := range hearers {
+		w.told(last, err)
 	}
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	for _, w := range hearers {
+		w.served = true
+	}
+	close(r.news)
+	r.news = make(chan struct{})
 	n.looking = false
 	if r.closed || len(n.watches) == 0 {
 		return
@@ -202,6 +209,40 @@ func (n *name) pause() time.Duration {
 		every = min(every, firstRetry<<min(n.fails-1, 16))
 	}
 	return every + time.Duration(rand.Float64()*jitter*float64(every))
+}
+
+// Await waits until whoever watches a name has been told something of it, good or bad, and reports whether that came about
+// within limit.
+func (r *Resolver) Await(limit time.Duration) bool {
+	late := time.NewTimer(limit)
+	defer late.Stop()
+	for {
+		r.mu.Lock()
+		pending, news := r.pending(), r.news
+		r.mu.Unlock()
+		if !pending {
+			return true
+		}
+		select {
+		case <-news:
+		case <-late.C:
+			return false
+		case <-r.ctx.Done():
+			return false
+		}
+	}
+}
+
+// pending reports whether anybody waits for a first answer. The caller holds mu.
+func (r *Resolver) pending() bool {
+	for _, n := range r.names {
+		for w := range n.watches {
+			if !w.served {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Close ends all watches and waits for the look-ups that run.

@@ -235,3 +235,29 @@ func TestSystemKnowsAddresses(t *testing.T) {
 		t.Errorf("%v, %v", got, err)
 	}
 }
+
+func TestAwaitReturnsWhenEveryNameHasAnAnswerAndNotBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := resolve.New(func(_ context.Context, _, name string) ([]netip.Addr, error) {
+			<-time.After(time.Duration(len(name)) * time.Second) // virtual
+			if name == "bad" {
+				return nil, errors.New("no such host")
+			}
+			return []netip.Addr{netip.MustParseAddr("192.0.2.1")}, nil
+		})
+		defer r.Close()
+		if !r.Await(time.Second) {
+			t.Error("nothing is watched, and it waited")
+		}
+		told := map[string]bool{}
+		for _, name := range []string{"bad", "a.example"} {
+			defer r.Watch("ip", name, time.Minute, func([]netip.Addr, error) { told[name] = true })()
+		}
+		if r.Await(5*time.Second) || len(told) != 1 {
+			t.Errorf("after 5 s: %v told, want one", told)
+		}
+		if !r.Await(5*time.Second) || len(told) != 2 {
+			t.Errorf("after 9 s: %v told, want both", told)
+		}
+	})
+}

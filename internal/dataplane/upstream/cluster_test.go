@@ -209,8 +209,11 @@ func TestLimitsOfTheCluster(t *testing.T) {
 			} else if limit > 0 {
 				c.ReleaseRetry()
 			}
-			if c.CanDial() != (limit > 0) {
-				t.Error("a connection")
+			h := &Host{pools: make([]pools, 1)}
+			if w := d.workers[0]; !c.CanDial(w, h) {
+				t.Error("the first connection of a worker to a host")
+			} else if h.pools[0].open = 1; c.CanDial(w, h) != (limit > 0) {
+				t.Error("another connection")
 			}
 			if c.requests.Load() != 0 || c.retries.Load() != 0 {
 				t.Errorf("%d requests and %d retries left over", c.requests.Load(), c.retries.Load())

@@ -26,47 +26,14 @@ const (
 	maxKeep     = 86400 // s
 )
 
-// Exchange is the party that uses a connection for one request and its answer. All calls come from the worker's loop,
-// never from inside a call to Conn. After AnswerEnd the party may finish writing its request, then it calls Release;
-// until it does, Failed may still come. After Failed it calls nothing any more.
-type Exchange interface {
-	// Connected tells that a dialled connection is up: the request may be written.
-	Connected(c *Conn)
-	// AnswerHead is called for every interim head (Status < 200) and for the final one. h dies with the call.
-	AnswerHead(c *Conn, h *codec.Head)
-	AnswerData(c *Conn, b chunk.Bytes)
-	// AnswerEnd tells that the answer is complete. trailers die with the call.
-	AnswerEnd(c *Conn, trailers []codec.Field)
-	// Writable tells that the unsent part of the request fell under loop.LowWater again.
-	Writable(c *Conn)
-	// Failed tells that the connection is gone, or of no use.
-	Failed(c *Conn, f Failure)
-}
-
-// Failure is why an exchange ended without a whole answer.
-type Failure struct {
-	Kind     FailureKind
-	Err      error
-	Answered bool // a byte of an answer had arrived
-	Reused   bool // the connection had carried an exchange before: it may have been stale
-}
-
-// FailureKind tells failures apart as Envoy's reset reasons do.
-type FailureKind uint8
-
-// The kinds.
-const (
-	ConnectRefused FailureKind = iota + 1 // or unreachable: no connection came about
-	ConnectTimeout
-	Reset    // the peer closed or reset the connection
-	Protocol // what it sent is no HTTP/1.1 answer
-)
-
 // Conn is one HTTP/1.1 connection to a host. It carries one exchange at a time.
 type Conn struct {
 	// IO is where the user of the exchange writes the request.
 	IO   *loop.Conn
 	Host *Host
+	// Whole is set by the user of the exchange when all of the request is in IO: until it is taken from there, an exchange
+	// that fails is reset, so that the host does not take what it has for all.
+	Whole bool
 
 	w       *loop.Worker
 	cluster *Cluster
@@ -80,6 +47,8 @@ type Conn struct {
 	age     loop.Timer
 	served  uint32
 	sent    uint64 // bytes written before the exchange
+	// protocol is what an Upgrader asks for.
+	protocol []byte
 
 	connected bool
 	reused    bool
@@ -120,6 +89,7 @@ func (c *Cluster) Acquire(
 	}
 	if class == loop.Production {
 		c.connections.Add(1)
+		h.pools[w.Index].open++
 	}
 	s := c.Stats(w)
 	s.Inc(CxTotal)
@@ -132,14 +102,9 @@ func (h *Host) HasIdle(w *loop.Worker, class loop.Class) bool {
 	return len(h.pools[w.Index].idle[class]) > 0
 }
 
-// CanDial reports whether circuit_breakers.max_connections leaves room for another production connection.
-func (c *Cluster) CanDial() bool {
-	limit := c.cfg.Load().MaxConnections
-	return limit == Unlimited || c.connections.Load() < int64(limit)
-}
-
 func (u *Conn) begin(x Exchange) {
 	u.user = x
+	u.Whole = false
 	u.answered, u.final, u.ended, u.last = false, false, false, u.old
 	if u.served++; u.served == u.cfg.MaxRequestsPerConnection {
 		u.last = true
@@ -150,8 +115,24 @@ func (u *Conn) begin(x Exchange) {
 // StartAnswer tells what the request was, before its answer can come.
 func (u *Conn) StartAnswer(headRequest bool) {
 	u.head.Reset()
+	u.dec.Switching = false
 	u.dec.Reset(&u.head, headRequest)
 	u.sent = u.IO.Sent()
+}
+
+// StartUpgrade is StartAnswer for a request that asks for another protocol; the exchange's party is an Upgrader.
+// protocol must live as long as the exchange.
+func (u *Conn) StartUpgrade(protocol []byte) {
+	u.StartAnswer(false)
+	u.dec.Switching, u.protocol = true, protocol
+}
+
+// Ended does the accounts of a connection that was given another owner, which has closed it.
+func (u *Conn) Ended() {
+	u.user = nil
+	if !u.closed {
+		u.gone()
+	}
 }
 
 // Release ends the exchange. The connection is kept if the answer is complete, the whole request was written, and both
@@ -209,6 +190,8 @@ func (u *Conn) gone() {
 	u.w.Disarm(&u.age)
 	if u.class == loop.Production {
 		u.cluster.connections.Add(-1)
+		u.Host.pools[u.w.Index].open--
+		u.Host.freed(u.w)
 	}
 	s := u.cluster.Stats(u.w)
 	s.Add(CxActive, -1)
@@ -253,6 +236,10 @@ func (u *Conn) Bytes(b chunk.Bytes) {
 			return
 		case http1.HeadDone:
 			b.B = b.B[n:]
+			if u.head.Status == 101 {
+				u.onSwitch(b)
+				return
+			}
 			u.onHead()
 		case http1.Data:
 			u.user.AnswerData(u, chunk.Bytes{B: u.dec.Body(), C: b.C})
@@ -262,6 +249,27 @@ func (u *Conn) Bytes(b chunk.Bytes) {
 			return
 		}
 	}
+}
+
+// onSwitch takes a 101: it has to agree to what was asked for (RFC 9110 §7.8).
+func (u *Conn) onSwitch(rest chunk.Bytes) {
+	agreed := 0
+	for i := range u.head.Fields {
+		if f := &u.head.Fields[i]; f.ID == codec.Upgrade { // its name is removed already: it is hop-by-hop
+			if !bytes.EqualFold(f.Value, u.protocol) {
+				agreed = -1
+				break
+			}
+			agreed++
+		}
+	}
+	x, ok := u.user.(Upgrader)
+	if agreed != 1 || !ok {
+		u.fail(Failure{Kind: Protocol, Err: errOtherProtocol})
+		return
+	}
+	u.final, u.last = true, true
+	x.Upgraded(u, &u.head, rest)
 }
 
 func (u *Conn) onHead() {
@@ -315,6 +323,8 @@ func (u *Conn) EOF() {
 var (
 	errClosed  = errors.New("connection closed before the answer was complete")
 	errUnasked = errors.New("bytes that answer no request")
+
+	errOtherProtocol = errors.New("switched to another protocol than was asked for")
 )
 
 // Writable implements loop.Owner.
@@ -350,34 +360,13 @@ func (u *Conn) fail(f Failure) {
 	f.Answered, f.Reused = u.answered, u.reused
 	x := u.user
 	u.user = nil
-	u.close()
-	x.Failed(u, f)
-}
-
-// keepAliveTimeout is how long to keep the connection by the host's Keep-Alive field ("timeout=5, max=100"), 0 if it
-// tells none.
-func keepAliveTimeout(h *codec.Head) time.Duration {
-	const parameter = "timeout="
-	for i := range h.Fields {
-		if h.Fields[i].ID != codec.KeepAlive { // its name is removed already: it is hop-by-hop
-			continue
+	if !u.closed {
+		if u.Whole && u.IO.Queued() == 0 {
+			u.IO.Close()
+		} else {
+			u.IO.Abort()
 		}
-		for list := h.Fields[i].Value; len(list) > 0; {
-			var p []byte
-			p, list, _ = bytes.Cut(list, []byte(","))
-			p = bytes.TrimSpace(p)
-			if len(p) <= len(parameter) || !codec.EqualFold(p[:len(parameter)], parameter) {
-				continue
-			}
-			seconds := 0
-			for _, c := range p[len(parameter):] {
-				if c < '0' || c > '9' {
-					return 0
-				}
-				seconds = min(seconds*10+int(c-'0'), maxKeep)
-			}
-			return max(time.Duration(seconds)*time.Second-idleMargin, idleLeast)
-		}
+		u.gone()
 	}
-	return 0
+	x.Failed(u, f)
 }

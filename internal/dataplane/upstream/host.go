@@ -35,7 +35,11 @@ type Host struct {
 // pools are one worker's idle connections to a host, last used first, apart for production and copies.
 type pools struct {
 	idle [2][]*Conn // by loop.Class
-	_    [16]byte
+
+	// Production's: connections there are, requests in line for one, and connections freed that the line was not yet told.
+	open int
+	line []Waiter
+	free int
 }
 
 // identity is what makes two endpoints the same host.
@@ -113,6 +117,9 @@ func (h *Host) keepIdle(c *Conn) bool {
 	*idle = append(*idle, c)
 	if c.keep > 0 {
 		c.w.Arm(&c.idle, c.keep)
+	}
+	if c.class == loop.Production {
+		h.freed(c.w)
 	}
 	return true
 }

@@ -45,10 +45,13 @@ func (c *Cluster) Pick(w *loop.Worker, ch *Choice) *Host {
 	return h
 }
 
+// mostDraws bounds the draws for one retry, whatever the policy wants: a configuration cannot stop a loop.
+const mostDraws = 256
+
 // another draws again while the host is one that was tried. When luck runs out any other of the cluster's is taken that
 // a draw could have had: Envoy would send the retry to the same host again.
 func (c *Cluster) another(s *hostSet, w *loop.Worker, ch *Choice, h *Host) *Host {
-	for i := 1; i <= ch.HostAttempts; i++ {
+	for i := 1; i <= min(ch.HostAttempts, mostDraws); i++ {
 		h = c.draw(s, w, ch, i)
 		if h == nil || !slices.Contains(ch.Tried, h) {
 			return h

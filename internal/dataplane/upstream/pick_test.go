@@ -224,6 +224,9 @@ func TestARetryGoesToAHostNotTriedWhileThereIsOne(t *testing.T) {
 		if h := c.Pick(w, &Choice{Tried: []*Host{heavy, light}, HostAttempts: 3}); h == nil {
 			t.Errorf("policy %d: no host, all tried", policy)
 		}
+		if h := c.Pick(w, &Choice{Tried: []*Host{heavy, light}, HostAttempts: math.MaxInt}); h == nil {
+			t.Errorf("policy %d: no host with draws without end", policy)
+		}
 	}
 }
 

@@ -61,7 +61,7 @@ var clusterStats = &stats.Kind{
 		CxConnectFail:        counter("upstream_cx_connect_fail", "Connections that did not come about."),
 		CxConnectTimeout:     counter("upstream_cx_connect_timeout", "Connections that did not come about in connect_timeout."),
 		CxNoneHealthy:        counter("upstream_cx_none_healthy", "Requests for which the cluster had no host."),
-		CxOverflow:           counter("upstream_cx_overflow", "Requests refused by circuit_breakers.max_connections."),
+		CxOverflow:           counter("upstream_cx_overflow", "Times that circuit_breakers.max_connections forbade another connection: the request waits."),
 		RqTotal:              counter("upstream_rq_total", "Requests begun, retries and copies included."),
 		RqActive:             gauge("upstream_rq_active", "Requests in flight."),
 		RqCompleted:          counter("upstream_rq_completed", "Requests that got a final answer."),

@@ -50,6 +50,10 @@ func NewDirectoryWith(workers []*loop.Worker, registry *stats.Registry, lookup r
 	}
 }
 
+// Await waits until every name that was to be looked up has an answer, good or bad, for at most limit. So a cluster that is
+// new has its hosts before a route leads to it, as far as that depends on us.
+func (d *Directory) Await(limit time.Duration) bool { return d.resolver.Await(limit) }
+
 // Close ends the work in the background: look-ups, ejections' ends, warm-ups. Requests go on with what there is.
 func (d *Directory) Close() {
 	d.mu.Lock()
