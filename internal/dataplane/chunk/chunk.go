@@ -49,6 +49,12 @@ func (p *Pool) Small() *Chunk {
 	return c
 }
 
+// Trim leaves all free chunks to the collector.
+func (p *Pool) Trim() {
+	p.large, p.nLarge = nil, 0
+	p.small, p.nSmall = nil, 0
+}
+
 func (p *Pool) put(c *Chunk) {
 	poison(c.buf)
 	c.used = 0

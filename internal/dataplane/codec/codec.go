@@ -4,6 +4,8 @@
 // decoder ends with. It does no I/O and knows no connection.
 package codec
 
+import "bytes"
+
 // Head is the head of one request or answer. It is reused from message to message by its owner (a stream, an upstream
 // exchange); every slice in it points into Buf or into memory that outlives the message. Decoders fill it, filters
 // change it (Del, Set, Add), encoders render it.
@@ -33,8 +35,12 @@ type Head struct {
 	KeepAlive bool
 	// ExpectContinue: the client waits for 100 before it sends the body (RFC 9110 §10.1.1). False without a body.
 	ExpectContinue bool
-	// Upgrade: an Upgrade field was there and named in Connection.
+	// Upgrade: an Upgrade field was there and named in Connection. The field itself is marked removed, as all hop-by-hop
+	// fields are.
 	Upgrade bool
+	// Protocol is what the connection is to be used for after this message (RFC 9110 §7.8), nil: HTTP. Decoders leave it
+	// empty; encoders write it as Upgrade, named in Connection.
+	Protocol []byte
 }
 
 // Field is one header field. Name keeps its case. ID is set for names the proxy acts on.
@@ -46,10 +52,8 @@ type Field struct {
 
 // Path is Target without its query.
 func (h *Head) Path() []byte {
-	for i, c := range h.Target {
-		if c == '?' {
-			return h.Target[:i]
-		}
+	if i := bytes.IndexByte(h.Target, '?'); i >= 0 {
+		return h.Target[:i]
 	}
 	return h.Target
 }

@@ -67,7 +67,13 @@ var (
 	IdleUpstream = local(504, "stream timeout", "SI", "stream_idle_timeout")
 	HeadTimeout  = local(408, "request header timeout", "DT", "request_header_timeout")
 	LowVersion   = local(426, "", "", "low_version") // HTTP/1.0 without accept_http_10
-	NoConnect    = local(405, "CONNECT is not supported", "DPE", "connect_not_supported")
+	// BadPath is for paths that cannot be normalised, or may not have escaped slashes; PathIsElsewhere for those that are
+	// asked for again without.
+	BadPath         = local(400, "", "", "path_normalization_failed")
+	PathIsElsewhere = local(307, "", "", "path_normalization_failed")
+	UpgradeWithBody = local(400, "an upgrade must not have a body", "DPE", "upgrade_with_body")
+	Overloaded      = local(503, "envoy overloaded", "OM", "overload")
+	NoConnect       = local(405, "CONNECT is not supported", "DPE", "connect_not_supported")
 )
 
 func local(status int, body, flag, details string) Local {

@@ -13,8 +13,8 @@ import (
 )
 
 // Mutation is one change to a head's fields. Remove: the field is taken out. Otherwise Value is written by Action.
-// Fields that belong to one connection, content-length and trailer are written by encoders alone, so changing them has
-// no effect.
+// Fields that belong to one connection, content-length and trailer are the encoders': what would write them has no
+// effect, and content-length is not removed.
 type Mutation struct {
 	Name   string // without regard to case
 	Remove bool
@@ -100,8 +100,13 @@ func (m *Mutations) add(list []Mutation) {
 			continue
 		}
 		n := newName(c.Name)
-		if c.Remove {
+		switch {
+		case n.id == codec.ContentLength:
+			continue
+		case c.Remove:
 			s.remove = append(s.remove, n)
+			continue
+		case n.id.HopByHop(), n.id == codec.Trailer:
 			continue
 		}
 		w := write{name: n, value: c.Value, action: c.Action, empty: c.KeepEmpty}
@@ -187,7 +192,7 @@ func (m *Mutations) apply(h *codec.Head, v *format.Values) {
 		}
 		for k := range s.write {
 			if w := &s.write[k]; outcomes[k].add {
-				h.Fields = append(h.Fields, codec.Field{ID: w.id, Name: w.bytes, Value: outcomes[k].value})
+				w.append(h, outcomes[k].value)
 			}
 		}
 	}
@@ -267,3 +272,16 @@ func (n *name) overwrite(h *codec.Head, value []byte) {
 		}
 	}
 }
+
+// append adds a field. To x-forwarded-for it adds an entry instead, as Envoy does: many read one field alone.
+func (n *name) append(h *codec.Head, value []byte) {
+	for i := len(h.Fields) - 1; i >= 0 && n.id == codec.ForwardedFor; i-- {
+		if f := &h.Fields[i]; n.is(f) {
+			f.Value = h.Store(f.Value, comma, value)
+			return
+		}
+	}
+	h.Fields = append(h.Fields, codec.Field{ID: n.id, Name: n.bytes, Value: value})
+}
+
+var comma = []byte(",")

@@ -85,6 +85,11 @@ func TestMutations(t *testing.T) {
 			[]string{"b: x"}, []string{"b: x", "a: <x> /p http h POST"}},
 		"fields with an id": {[]string{"=x-request-id: 2", "-x-forwarded-for"}, []string{"X-Request-Id: 1", "X-Forwarded-For: 1"},
 			[]string{"X-Request-Id: 2"}},
+		"what encoders write is theirs": {
+			[]string{"=Content-Length: 7", "-content-length", "+te: gzip", "=connection: close", "+upgrade: h2c", "+trailer: x"},
+			[]string{"Content-Length: 0", "te: trailers"}, []string{"Content-Length: 0", "te: trailers"}},
+		"x-forwarded-for stays one list": {[]string{"+X-Forwarded-For: 3"}, []string{"x-forwarded-for: 1", "X-Forwarded-For: 2"},
+			[]string{"x-forwarded-for: 1", "X-Forwarded-For: 2,3"}},
 		"names that share an id are told apart": {[]string{"=x-envoy-max-retries: 2", "-x-envoy-retry-on"},
 			[]string{"x-envoy-retry-on: 5xx", "x-envoy-ip-tags: t"}, []string{"x-envoy-ip-tags: t", "x-envoy-max-retries: 2"}},
 	} {

@@ -33,7 +33,9 @@ func (r *Rewrite) host(h *codec.Head) []byte {
 		return h.Buf[at:len(h.Buf):len(h.Buf)]
 	case r.HostHeader != "":
 		v, _ := (*view)(h).Lookup(r.HostHeader)
-		return v
+		at := len(h.Buf)
+		h.Buf = appendTarget(h.Buf, v) // a field's value may have more in it than a host
+		return h.Buf[at:len(h.Buf):len(h.Buf)]
 	case r.HostPath != nil:
 		at := len(h.Buf)
 		h.Buf = appendReplaced(h.Buf, r.HostPath, cutQuery(h.Target), r.HostSub)
@@ -126,6 +128,9 @@ func appendReplaced(dst []byte, re *regexp.Regexp, b []byte, sub string) []byte 
 	}
 	return append(dst, b[from:]...)
 }
+
+// Encoded is a host of the configuration as it can be sent.
+func Encoded(host string) string { return string(appendTarget(nil, host)) }
 
 // appendTarget appends text of the configuration so that it cannot end a request's target or a line (RFC 3986 §2.1).
 func appendTarget[T string | []byte](dst []byte, text T) []byte {

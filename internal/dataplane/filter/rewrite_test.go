@@ -83,13 +83,14 @@ func TestHostRewrites(t *testing.T) {
 		{Rewrite{Host: "new:81"}, "old:80 /", "new:81"},
 		{Rewrite{HostHeader: "x-host"}, "old /", "from-header"},
 		{Rewrite{HostHeader: ":path"}, "old /p", "/p"},
+		{Rewrite{HostHeader: "x-odd"}, "old /", "a%20b%09c"},
 		{Rewrite{HostHeader: "x-none"}, "old /", ""},
 		{Rewrite{HostPath: regexp.MustCompile("^/(.+)/.+$"), HostSub: `\1`}, "old /rewritten/path?q=/x", "rewritten"},
 		{Rewrite{HostPath: regexp.MustCompile("^.*$"), HostSub: ""}, "old /x", ""},
 		// The path is still the client's.
 		{Rewrite{HostPath: regexp.MustCompile("^/(.)$"), HostSub: `\1`, HasPrefix: true, Prefix: "/z", Match: MatchAll}, "old /x", "x"},
 	} {
-		h := to(c.in, "X-Host: from-header")
+		h := to(c.in, "X-Host: from-header", "X-Odd: a b\tc")
 		old, _, _ := strings.Cut(c.in, " ")
 		c.r.Apply(h)
 		want, original := c.want, old
@@ -99,7 +100,7 @@ func TestHostRewrites(t *testing.T) {
 		if string(h.Authority) != want || string(h.Get(codec.EnvoyOriginalHost)) != original {
 			t.Errorf("%+v on %s: %s, x-envoy-original-host %q, want %s", c.r, c.in, h.Authority, h.Get(codec.EnvoyOriginalHost), want)
 		}
-		if len(h.Fields) != 1 && original == "" {
+		if len(h.Fields) != 2 && original == "" {
 			t.Errorf("%+v: fields %v", c.r, fields(h))
 		}
 	}

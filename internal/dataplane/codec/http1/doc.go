@@ -12,14 +12,16 @@
 //
 // Bare CR, bare LF, NUL and other controls anywhere; whitespace before a colon, line folding, empty or odd names;
 // Content-Length beside Transfer-Encoding, repeated or not a plain number; any transfer coding but one chunked; a Host
-// that is missing, repeated or no host; a target that is not what its method may have; a bad escape in a path.
+// that is missing, repeated or no host; a target that is not what its method may have. A "%" that begins no escape is no
+// matter of framing and stays.
 //
 // # Hop-by-hop fields
 //
 // Fields that concern one connection (RFC 9110 §7.6.1) and those that Connection names are marked removed. Connection
 // cannot remove what proxies rely on: Host, Content-Length, X-Request-Id and every X-Forwarded-, X-Envoy- and X-Umbra-
 // field stay when it names them, so that a client cannot strip what a proxy before us has added. TE is reduced to
-// "trailers". Upgrade is noted, removed, and the request goes on (RFC 9110 §7.8).
+// "trailers". Upgrade is noted and removed; it is for the caller to ask for a protocol of its own (Head.Protocol) or to
+// let the request go on without (RFC 9110 §7.8).
 package http1
 
 // Event is what a decoder met.

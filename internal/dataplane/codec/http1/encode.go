@@ -32,8 +32,8 @@ const (
 
 // AppendRequestHead appends the head of a request: Method, Target and Authority, the fields that are not removed, and
 // the framing that Length stands for: chunked if negative; else Content-Length if there is a body or there was such a
-// field. Of the flags only Close counts. What h holds is written as it is: whoever put something there that
-// no decoder has checked must have checked it.
+// field. Of the flags only Close counts, and not with a Protocol. What h holds is written as it is: whoever put
+// something there that no decoder has checked must have checked it.
 func AppendRequestHead(dst []byte, h *codec.Head, f Flags) []byte {
 	dst = append(append(append(append(dst, h.Method...), ' '), h.Target...), " HTTP/1.1\r\nHost: "...)
 	dst = append(append(dst, h.Authority...), "\r\n"...)
@@ -59,6 +59,8 @@ func AppendRequestHead(dst []byte, h *codec.Head, f Flags) []byte {
 		dst = appendLength(dst, h.Length)
 	}
 	switch { // TE is for one connection and must be named: RFC 9110 §10.1.4
+	case h.Protocol != nil:
+		dst = appendUpgrade(dst, h.Protocol, te)
 	case te && f&Close != 0:
 		dst = append(dst, "Connection: close, TE\r\n"...)
 	case te:
@@ -110,12 +112,24 @@ func AppendResponseHead(dst []byte, h *codec.Head, f Flags) []byte {
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
 	}
 	switch {
+	case h.Protocol != nil:
+		dst = appendUpgrade(dst, h.Protocol, false)
 	case f&Close != 0:
 		dst = append(dst, "Connection: close\r\n"...)
 	case f&KeepAlive != 0:
 		dst = append(dst, "Connection: keep-alive\r\n"...)
 	}
 	return append(dst, "\r\n"...)
+}
+
+// appendUpgrade appends the fields that ask for another protocol, or agree to it (RFC 9110 §7.8).
+func appendUpgrade(dst, protocol []byte, te bool) []byte {
+	if te {
+		dst = append(dst, "Connection: Upgrade, TE\r\nUpgrade: "...)
+	} else {
+		dst = append(dst, "Connection: Upgrade\r\nUpgrade: "...)
+	}
+	return append(append(dst, protocol...), "\r\n"...)
 }
 
 // AppendChunkHead appends what precedes n bytes of a chunk; n must not be 0. ChunkEnd goes behind the bytes.

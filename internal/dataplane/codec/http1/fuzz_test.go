@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/textproto"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -76,6 +77,9 @@ func FuzzRequest(f *testing.F) {
 		theirs := bytes.NewReader(bytes.TrimPrefix(in, []byte("\r\n"))) // net/http knows no empty line before a request
 		r := bufio.NewReaderSize(theirs, 256<<10)
 		req, err := http.ReadRequest(r)
+		if _, odd := errors.AsType[url.EscapeError](err); odd {
+			return // a "%" that begins no escape is no matter of framing
+		}
 		if err != nil {
 			t.Fatalf("net/http refuses what we accept: %v", err)
 		}

@@ -25,9 +25,8 @@ func requestLine(h *codec.Head, b []byte, i int) (next int, err *codec.Error) {
 	}
 	h.Method = b[m:i:i]
 	i++
-	t, seen := i, uint8(0)
+	t := i
 	for class[b[i]]&inTarget != 0 {
-		seen |= class[b[i]]
 		i++
 	}
 	if i == t || b[i] != ' ' {
@@ -42,7 +41,7 @@ func requestLine(h *codec.Head, b []byte, i int) (next int, err *codec.Error) {
 	if next, err = requestVersion(h, b, i, target); err != nil {
 		return 0, err
 	}
-	return next, setTarget(h, target, seen&escape != 0)
+	return next, setTarget(h, target)
 }
 
 func requestVersion(h *codec.Head, b []byte, i int, target []byte) (next int, err *codec.Error) {
@@ -64,16 +63,14 @@ func requestVersion(h *codec.Head, b []byte, i int, target []byte) (next int, er
 	return i + 10, nil
 }
 
-// setTarget tells the four forms of a target apart (RFC 9112 §3.2). escapes says that there is a "%" in it.
-func setTarget(h *codec.Head, target []byte, escapes bool) *codec.Error {
-	connect := string(h.Method) == "CONNECT"
+// setTarget tells the four forms of a target apart (RFC 9112 §3.2).
+func setTarget(h *codec.Head, target []byte) *codec.Error {
 	switch {
-	case connect:
+	case string(h.Method) == "CONNECT":
 		if !validAuthority(target, true) {
 			return malformed(detailURL, "target %q of CONNECT", target)
 		}
 		h.Target, h.Authority = target, target
-		return nil
 	case target[0] == '/':
 		h.Target = target
 	case len(target) == 1 && target[0] == '*':
@@ -82,12 +79,7 @@ func setTarget(h *codec.Head, target []byte, escapes bool) *codec.Error {
 		}
 		h.Target = target
 	default:
-		if err := absoluteForm(h, target); err != nil {
-			return err
-		}
-	}
-	if escapes && !validEscapes(h.Path()) {
-		return malformed(detailURL, "bad escape in the path %q", h.Path())
+		return absoluteForm(h, target)
 	}
 	return nil
 }
@@ -161,14 +153,4 @@ func validAuthority(a []byte, portNeeded bool) bool {
 		port = port*10 + int(c-'0')
 	}
 	return port <= 65535
-}
-
-// validEscapes reports whether every "%" has two hexadecimal digits behind it (RFC 3986 §2.1).
-func validEscapes(path []byte) bool {
-	for i, c := range path {
-		if c == '%' && (i+2 >= len(path) || class[path[i+1]]&class[path[i+2]]&inHex == 0) {
-			return false
-		}
-	}
-	return true
 }

@@ -10,6 +10,9 @@ type ResponseDecoder struct {
 	// Settings, read by Reset. 0: the default.
 	MaxHead   int // bytes of a head with its status line
 	MaxFields int // fields of a head
+	// Switching, read by Next: the request asked for another protocol, so 101 may be the final answer. What follows it
+	// is not HTTP: the caller has the bytes from n on, and does not call Next again.
+	Switching bool
 
 	head    head
 	body    body
@@ -49,7 +52,7 @@ func (d *ResponseDecoder) Trailers() []codec.Field { return d.body.fields }
 
 // Next decodes b and returns the next event and how many bytes of b it used; the caller goes on with b[n:]. HeadDone
 // with a status of 1xx is an interim answer: the caller uses the Head, resets it and calls Next again. Switching
-// protocols (101) is an error, as nobody asked for it, and so is the eleventh interim answer. A body that is complete
+// protocols (101) is an error if nobody asked for it, and so is the eleventh interim answer. A body that is complete
 // gives End with n = 0, also for an empty b; bytes that then follow belong to no request. After an error Next returns
 // the same error again.
 func (d *ResponseDecoder) Next(b []byte) (ev Event, n int, err *codec.Error) {
@@ -99,7 +102,14 @@ func (d *ResponseDecoder) next(b []byte) (ev Event, n int, err *codec.Error) {
 
 func (d *ResponseDecoder) interimDone(h *codec.Head, n int) (Event, int, *codec.Error) {
 	if h.Status == 101 {
-		return More, n, malformed(detailCodec, "switching protocols without being asked", nil) // RFC 9110 §15.2.2
+		if !d.Switching {
+			return More, n, malformed(detailCodec, "switching protocols without being asked", nil) // RFC 9110 §15.2.2
+		}
+		if !h.Upgrade {
+			return More, n, malformed(detailCodec, "switching protocols without naming one", nil)
+		}
+		h.Length = 0
+		return HeadDone, n, nil
 	}
 	if d.interim++; d.interim > MaxInterim {
 		return More, n, malformed(detailCodec, "too many interim answers", nil)

@@ -14,7 +14,6 @@ const (
 	inName                     // may stand in a registered name or IPv4 address, RFC 3986 §3.2.2, but "%"
 	inDigit
 	inHex
-	escape // "%"
 )
 
 var class = func() (t [256]uint8) {
@@ -33,7 +32,6 @@ var class = func() (t [256]uint8) {
 	set(digits+letters+"-._~!$&'()*+,;=", inName)
 	set(digits, inDigit)
 	set(digits+"abcdefABCDEF", inHex)
-	set("%", escape)
 	return t
 }()
 
