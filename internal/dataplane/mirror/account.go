@@ -174,14 +174,22 @@ func (c *Copy) panicked(r any) {
 // is left; new copies are dropped at once. For the worker's loop.
 func (l *Local) Drain(grace time.Duration, done func()) {
 	l.closing, l.drained = true, done
-	l.graceTimer.InitCopy(func() {
-		for l.list != nil {
-			l.list.drop(dropShutdown)
-		}
-	})
+	l.graceTimer.InitCopy(l.End)
 	l.w.Arm(&l.graceTimer, grace)
 	if l.live == 0 {
 		l.reportDrained()
+	}
+}
+
+// End drops the worker's copies as shutdown. For the worker's loop.
+func (l *Local) End() { l.dropAll(dropShutdown) }
+
+// Shed drops the worker's copies as overload. For the worker's loop.
+func (l *Local) Shed() { l.dropAll(dropOverload) }
+
+func (l *Local) dropAll(cause Cause) {
+	for l.list != nil {
+		l.list.drop(cause)
 	}
 }
 

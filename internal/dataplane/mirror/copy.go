@@ -129,6 +129,7 @@ func (c *Copy) run() {
 	}
 	c.moved += uint64(c.queue.Len())
 	c.queue.MoveTo(c.conn.IO.Out())
+	c.conn.Whole = c.complete
 	c.conn.IO.MarkDirty()
 	c.account()
 }

@@ -82,8 +82,9 @@ type Engine struct {
 	cfg    Config
 	limits Limits
 
-	enabled atomic.Bool
-	budget  budget
+	enabled  atomic.Bool
+	shedding atomic.Bool
+	budget   budget
 
 	// Guarded by mu.
 	mu      sync.Mutex
@@ -107,6 +108,9 @@ func (e *Engine) SetEnabled(on bool) { e.enabled.Store(on) }
 
 // Enabled reports the kill switch.
 func (e *Engine) Enabled() bool { return e.enabled.Load() }
+
+// SetShedding drops new copies as overload; those under way go on, see Local.Shed.
+func (e *Engine) SetShedding(on bool) { e.shedding.Store(on) }
 
 // Held is the memory that copies hold now, in bytes of chunks.
 func (e *Engine) Held() int64 { return e.budget.used.Load() }

@@ -2,7 +2,11 @@
 
 package mirror
 
-import "github.com/umbra-mesh/umbra/internal/dataplane/stats"
+import (
+	"sync/atomic"
+
+	"github.com/umbra-mesh/umbra/internal/dataplane/stats"
+)
 
 // What is counted for one mirror. eligible = skipped + selected + not drawn; the identity of promise 2 holds among
 // selected, delivered, dropped and live.
@@ -69,7 +73,8 @@ type Stats struct {
 	ID      string
 	Cluster string
 	set     *stats.Set
-	retired uint64 // guarded by Engine.mu: changes with each retirement and each return
+	retired uint64      // guarded by Engine.mu: changes with each retirement and each return
+	told    atomic.Bool // that upgrades are not mirrored
 }
 
 // Stats returns the counters of a mirror; the same ones for the same names.

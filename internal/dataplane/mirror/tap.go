@@ -68,6 +68,10 @@ func (l *Local) Arm(policies []Policy, q *Request) (t *Tap) {
 			continue
 		case q.Head.Upgrade:
 			s.Inc(statSkippedUpgrade)
+			if !p.Stats.told.Swap(true) {
+				l.engine.cfg.Logger.Warn("upgrades are not mirrored: a tunnel has no copy", "mirror", p.Stats.ID,
+					"cluster", p.Stats.Cluster)
+			}
 			continue
 		case !p.Selects(q.Draw):
 			continue
@@ -89,6 +93,8 @@ func (l *Local) Arm(policies []Policy, q *Request) (t *Tap) {
 		switch {
 		case l.closing:
 			c.finish(dropShutdown)
+		case l.engine.shedding.Load():
+			c.finish(dropOverload)
 		case target == nil:
 			c.finish(dropConfig)
 		}
