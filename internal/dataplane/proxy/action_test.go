@@ -256,7 +256,8 @@ func TestClusterOfEachWeightHasItsOwnOperationsAndHost(t *testing.T) {
 		}
 		up := within(t, heads[name])
 		host := map[string]string{"c1": "shop.example", "c2": "canary.example"}[name]
-		if !has(up, "x-to: "+name) || !has(up, "Host: "+host) || !has(down, "x-from: "+name) {
+		if !has(up, "x-to: "+name) || !has(up, "Host: "+host) || !has(down, "x-from: "+name) ||
+			strings.Contains(up, "x-envoy-original-host") {
 			t.Fatalf("%s\n%s", up, down)
 		}
 		seen[name]++
@@ -360,14 +361,48 @@ func TestHostForHTTPSAloneRedirectsBeforeAnythingElse(t *testing.T) {
 	}
 }
 
-func TestFailuresHaveNoFieldsOfTheRoute(t *testing.T) {
+func TestFailuresHaveTheFieldsOfTheirRouteAndCluster(t *testing.T) {
 	r := newRig(t, mirror.Limits{})
 	r.cluster("empty")
+	r.cluster("gone", nobody(t))
+	full := unlimited
+	full.Name, full.MaxRequests = "full", 0
+	full.Static = []upstream.Endpoint{{Addr: netip.MustParseAddrPort("127.0.0.1:1")}}
+	r.clusters.Set(full)
+	for name, c := range map[string]struct {
+		change     func(*proxy.Action)
+		code       string
+		overloaded bool
+	}{
+		"empty":   {nil, "503", false},
+		"gone":    {nil, "503", false},
+		"full":    {nil, "503", true},
+		"unknown": {nil, "503", false},
+		"abort": {func(a *proxy.Action) {
+			a.Fault = &filter.Fault{AbortStatus: 418, AbortGRPC: -1, AbortShare: filter.Share{Numerator: 1, Denominator: 1}}
+		}, "418", false},
+	} {
+		a := r.to(name)
+		a.Clusters[0].Response = filter.NewHeaderOps(mutations(t, "add x-order: cluster", "set x-code: %RESPONSE_CODE%"))
+		a.Response = filter.NewHeaderOps(mutations(t, "add x-order: route"))
+		if c.change != nil {
+			c.change(a)
+		}
+		r.serve(a)
+		code, head := r.get2("/")
+		if code != c.code || !has(head, "x-order: cluster\r\nx-order: route") || !has(head, "x-code: "+c.code) ||
+			has(head, "x-envoy-overloaded: true") != c.overloaded {
+			t.Errorf("%s: %q", name, head)
+		}
+	}
 	a := r.to("empty")
 	a.Response = filter.NewHeaderOps(mutations(t, "add x-ours: 1"))
+	a.CORS = &filter.CORS{Origins: []filter.StringMatch{{Kind: filter.PrefixMatch, Value: "https://"}}}
 	r.serve(a)
-	if code, head := r.get2("/"); code != "503" || strings.Contains(head, "x-ours") {
-		t.Errorf("%q", head)
+	cl := r.raw()
+	cl.send(request("OPTIONS", "/", "", "Origin: https://x", "Access-Control-Request-Method: POST"))
+	if head, _ := cl.answer(); status(head) != "200" || has(head, "x-ours: 1") {
+		t.Errorf("preflight: %q", head)
 	}
 }
 

@@ -12,13 +12,15 @@ import (
 	"github.com/umbra-mesh/umbra/internal/dataplane/upstream"
 )
 
-// AnswerHead implements upstream.Exchange: an interim head goes on as it is, a final one may be retried instead.
+// AnswerHead implements upstream.Exchange: an interim head goes on as it is, and binds the request to this attempt; a
+// final one, which 101 is too, may be retried instead.
 func (s *Stream) AnswerHead(_ *upstream.Conn, h *codec.Head) {
 	w := s.wk.w
 	s.active = w.Now()
 	s.upstreamActive()
-	if h.Status < 200 {
+	if h.Status < 200 && h.Status != 101 {
 		if s.head.Minor > 0 { // RFC 9110 §15.2: never to an HTTP/1.0 client
+			s.commit()
 			s.wk.out = http1.AppendResponseHead(s.wk.out[:0], h, 0)
 			s.d.io.Write(s.wk.out)
 		}
@@ -36,9 +38,7 @@ func (s *Stream) AnswerHead(_ *upstream.Conn, h *codec.Head) {
 		c.Inc(upstream.RqRetrySuccess)
 		s.action.Stats.inc(w.Index, routeRetrySuccess)
 	}
-	w.Disarm(&s.perTry)
-	s.replayable = false // no other attempt any more
-	s.replay.Free()
+	s.commit()
 	s.answering, s.status, s.details = true, h.Status, "via_upstream"
 	from := s.start
 	if s.requestDone {
@@ -61,6 +61,15 @@ func (s *Stream) AnswerHead(_ *upstream.Conn, h *codec.Head) {
 	}
 	s.wk.out = http1.AppendResponseHead(s.wk.out[:0], h, flags)
 	s.d.io.Write(s.wk.out)
+}
+
+// commit binds the request to its attempt, for the client has heard of it: no other is made, and the attempt has all
+// the time there is (Envoy: Router::Filter::onUpstream1xxHeaders).
+func (s *Stream) commit() {
+	s.replayable = false
+	s.replay.Free()
+	s.times.perTry = 0
+	s.wk.w.Disarm(&s.perTry)
 }
 
 // AnswerData implements upstream.Exchange.

@@ -129,6 +129,9 @@ type ListenerConfig struct {
 	NoFaults bool // http_filters has no fault filter: Action.Fault does not count
 	NoCORS   bool // it has no CORS filter: Action.CORS does not count
 
+	Paths    filter.Normalization
+	Upgrades []string // upgrade_configs: protocols that are relayed, in lower case
+
 	ServerName       string // server_name: overwrites the answer's Server field
 	server           []byte // the same, made by Update
 	UseRemoteAddress bool   // gateways: append to x-forwarded-for, external address, new request ids, strip x-envoy-*

@@ -33,6 +33,7 @@ func TestBackOffIsJitteredAndGrowsToItsMaximum(t *testing.T) {
 		{Retry{}, 1000, 250 * ms},
 		{Retry{BaseInterval: 10 * ms, MaxInterval: 20 * ms}, 1, 10 * ms},
 		{Retry{BaseInterval: 10 * ms, MaxInterval: 20 * ms}, 2, 20 * ms},
+		{Retry{BaseInterval: 1 << 62, MaxInterval: time.Hour}, 1000, time.Hour}, // no overflow
 	} {
 		s.retries = c.retries
 		var most time.Duration

@@ -53,6 +53,7 @@ func (wk *Worker) accept(l *Listener, fd int, peer, local netip.AddrPort) {
 	d.timer.Init(d.expire)
 	io, err := wk.w.AdoptFrom(fd, loop.Production, d, local, peer)
 	if err != nil {
+		l.Conns.Add(-1)
 		return // the loop has closed it
 	}
 	d.io = io
@@ -260,10 +261,10 @@ func (d *Downstream) due() int64 {
 		}
 	case !s.headDone && d.cfg.HeadTimeout > 0:
 		from, limit = s.start, d.cfg.HeadTimeout
-	case s.action != nil && s.action.IdleTimeout != 0:
-		from, limit = s.active, s.action.IdleTimeout
+	case s.relay != nil:
+		return 0 // it has its own
 	default:
-		from, limit = s.active, d.cfg.StreamIdle
+		from, limit = s.active, s.idleTimeout()
 	}
 	if limit <= 0 {
 		return 0
@@ -347,6 +348,7 @@ func (d *Downstream) unlink() {
 		return
 	}
 	d.closed = true
+	d.listener.Conns.Add(-1)
 	d.rest = nil
 	wk := d.wk
 	wk.w.Disarm(&d.timer)

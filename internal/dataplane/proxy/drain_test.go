@@ -14,7 +14,7 @@ import (
 // drained drains the server in the background and tells when it is done.
 func (r *rig) drained() chan bool {
 	each, all := make(chan bool, len(r.workers)), make(chan bool)
-	r.server.Drain(time.Second, func() { each <- true })
+	r.server.Drain(time.Second, time.Minute, func() { each <- true })
 	go func() {
 		for range r.workers {
 			<-each

@@ -171,10 +171,11 @@ func TestClusterComesAndGoesUnderLoad(t *testing.T) {
 	r.settled()
 }
 
+// One that is over max_requests is answered at once; one over max_connections waits behind the one that has a connection,
+// and a client that leaves meanwhile leaves the line too.
 func TestCircuitBreakers(t *testing.T) {
 	for name, change := range map[string]func(*upstream.Config){
-		"requests":    func(c *upstream.Config) { c.MaxRequests = 1 },
-		"connections": func(c *upstream.Config) { c.MaxConnections = 1 },
+		"requests": func(c *upstream.Config) { c.MaxRequests = 1 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := setup{log: true}.rig(t)
@@ -204,6 +205,40 @@ func TestCircuitBreakers(t *testing.T) {
 			r.settledAfter(first)
 		})
 	}
+}
+
+func TestClientThatLeavesTheLineForAConnectionHoldsNothing(t *testing.T) {
+	r := setup{}.rig(t)
+	arrived, answer := make(chan bool, 9), make(chan bool, 9)
+	r.cluster("a", scripted(t, func(w *wire, _ int) {
+		for range 3 {
+			w.head()
+			arrived <- true
+			<-answer
+			w.send(empty200)
+		}
+		w.head()
+	}))
+	cfg := *r.clusters.Slot("a").Cluster().Config()
+	cfg.MaxConnections = 1
+	r.clusters.Set(cfg)
+	r.serve(r.to("a"))
+	first, second, third := r.raw(), r.raw(), r.raw()
+	first.send(get("/"))
+	<-arrived
+	second.send(get("/"))
+	third.send(get("/"))
+	second.Close()
+	answer <- true
+	if head, _ := first.answer(); status(head) != "200" {
+		t.Errorf("%q", head)
+	}
+	answer <- true
+	answer <- true // the second's request may have been on its way
+	if head, _ := third.answer(); status(head) != "200" {
+		t.Errorf("%q", head)
+	}
+	r.settledAfter(first, third)
 }
 
 func TestClientThatWasNotRedirectedHasNoOriginalDestination(t *testing.T) {

@@ -41,13 +41,15 @@ func (s *Stream) notFound() *filter.Local {
 	return &filter.NoCluster
 }
 
-// localFields are the fields of a local answer besides those of all: what its route adds if the route is what answers,
-// and what lets a page of another origin read it. Answers for failures have no more (Envoy: sendLocalReply without
-// finalizeResponseHeaders). Valid until the worker's next local answer.
+// localFields are the fields of a local answer besides those of all: a location, the operations of its route, and what
+// lets a page of another origin read it. Valid until the worker's next local answer.
 func (s *Stream) localFields(r *filter.Local) []codec.Field {
-	a := s.action
-	routes := a != nil && (r == a.Direct || s.redirect != nil && s.redirect == a.Redirect)
-	if s.redirect == nil && !routes && s.origin.Origin == nil && !s.origin.Preflight {
+	direct := s.action != nil && r == s.action.Direct
+	own, routes := s.localOps(r)
+	overloaded := r.Flag == filter.Overflow.Flag
+	moved := r == &filter.PathIsElsewhere
+	if s.redirect == nil && !direct && !moved && own == nil && routes == nil && !overloaded && s.origin.Origin == nil &&
+		!s.origin.Preflight {
 		return nil
 	}
 	h := &s.wk.answer
@@ -56,11 +58,15 @@ func (s *Stream) localFields(r *filter.Local) []codec.Field {
 	switch {
 	case s.redirect != nil:
 		s.redirect.Answer(h, &s.head)
-	case routes && (r.Status == 201 || r.Status >= 300 && r.Status < 400): // Envoy: to where the request went
+	case moved:
+		h.Fields = append(h.Fields, codec.Field{Name: location, Value: filter.Location(&s.head)})
+	case direct && (r.Status == 201 || r.Status >= 300 && r.Status < 400): // Envoy: to where the request went
 		(&filter.Redirect{}).Answer(h, &s.head)
 	}
-	if routes && a.Response != nil {
-		a.Response.Answer(h, s.valuesFor(a.Response))
+	own.Answer(h, s.valuesFor(own))
+	routes.Answer(h, s.valuesFor(routes))
+	if overloaded {
+		h.Set(codec.EnvoyOverloaded, trueText)
 	}
 	switch {
 	case s.origin.Preflight:
@@ -69,6 +75,31 @@ func (s *Stream) localFields(r *filter.Local) []codec.Field {
 		s.cors().Answer(h, s.origin)
 	}
 	return h.Fields
+}
+
+var (
+	trueText = []byte("true")
+	location = []byte("location")
+)
+
+// localOps are the operations on an answer made here: those of the route if it is what answers, those of the cluster
+// too if it would have led to one (Envoy: FilterManager's finalizeHeaders). Preflights have none, nor has what ends a
+// request before its route is its own.
+func (s *Stream) localOps(r *filter.Local) (own, routes *filter.Mutations) {
+	a := s.action
+	switch {
+	case a == nil || s.origin.Preflight:
+	case a.Direct != nil || a.Redirect != nil:
+		if r == a.Direct || s.redirect == a.Redirect && a.Redirect != nil {
+			routes = a.Response
+		}
+	default:
+		routes = a.Response
+		if len(a.Clusters) > 0 {
+			own = a.pick(s.draw[1]).Response
+		}
+	}
+	return own, routes
 }
 
 // respond answers the request here, now or when the bytes at hand are read.
@@ -109,6 +140,10 @@ func (s *Stream) fail(r *filter.Local) {
 	if s.answering {
 		s.breakOff(r.Flag, r.Details)
 		return
+	}
+	switch r.Flag {
+	case "UF", "UC", "UT", "UO", "UH", "UPE": // the cluster's failure, and counted as its answer (Envoy: chargeUpstreamCode)
+		s.cluster.Stats(s.wk.w).Code(r.Status)
 	}
 	s.endAttempt()
 	s.respond(s.retried(r))

@@ -338,24 +338,6 @@ func TestFailedConnectsOfProductionSendNothing(t *testing.T) {
 	}
 }
 
-func TestUpgradeRequestsAreNotCopied(t *testing.T) {
-	r := newRig(t, mirror.Limits{})
-	var served atomic.Int64
-	b := newFar(t, healthy)
-	r.cluster("a", origin(t, echo(&served)))
-	r.cluster("b", b.addr)
-	r.serve(r.to("a", r.policy("b", 100)))
-	c := r.dial()
-	io.WriteString(c, "GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
-	if resp, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || resp.StatusCode != 200 {
-		t.Fatal(resp, err)
-	}
-	eventually(t, "counted as skipped", func() bool { return r.mirrors.Stats("test", "b").Counts().Skipped == 1 })
-	if n := r.copiesEnded("b"); n.Selected != 0 || n.Eligible != 1 || b.connections() != 0 {
-		t.Errorf("%+v", n)
-	}
-}
-
 func TestKillSwitchIsAtOnceAndSparesCopiesUnderWay(t *testing.T) {
 	r := newRig(t, mirror.Limits{})
 	var served atomic.Int64

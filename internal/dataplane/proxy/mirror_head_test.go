@@ -3,6 +3,7 @@
 package proxy_test
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/umbra-mesh/umbra/internal/dataplane/filter"
 	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
 	"github.com/umbra-mesh/umbra/internal/dataplane/proxy"
+	"github.com/umbra-mesh/umbra/internal/dataplane/upstream"
 )
 
 // pairOf sends one request to a route with one mirror and returns the heads of both, line by line.
@@ -38,6 +40,85 @@ func value(head, name string) string {
 		}
 	}
 	return "-"
+}
+
+// Everything that changes a head at once: the field that names the cluster is gone by then, a copy is a first attempt
+// whatever production needed, begins with the body after 100, and has the trailers.
+func TestCopyOfARetriedUploadWithTrailersAndOperationsEverywhere(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*mirror.Policy)
+		host   string
+	}{
+		"suffix":  {func(*mirror.Policy) {}, "[2001:db8::1]-shadow:8080"},
+		"literal": {func(p *mirror.Policy) { p.Host = "lit.example" }, "lit.example"},
+		"kept":    {func(p *mirror.Policy) { p.KeepHost = true }, "[2001:db8::1]:8080"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, mirror.Limits{})
+			const end = "0\r\nX-Tr: 1\r\n\r\n"
+			got := map[bool]chan string{false: make(chan string, 1), true: make(chan string, 1)} // by whether it is a copy
+			serve := func(w *wire, _ int) {
+				head := w.head()
+				if has(head, "expect: 100-continue") {
+					w.send("HTTP/1.1 100 Continue\r\n\r\n")
+				}
+				got[has(head, "x-umbra-mirror-hops: 1")] <- head + w.until(end)
+				w.send(empty200)
+				w.end()
+			}
+			cfg := unlimited
+			cfg.Name = "a"
+			for i, addr := range []string{nobody(t), scripted(t, serve)} { // the first is always asked first
+				cfg.Static = append(cfg.Static, upstream.Endpoint{
+					Addr: netip.MustParseAddrPort(addr), Priority: uint32(i),
+				})
+			}
+			r.clusters.Set(cfg)
+			r.cluster("b", scripted(t, serve))
+			p := r.policy("b", 100)
+			p.Headers = filter.NewMutations(mutations(t, "set x-route: copy of %REQ(x-route)%", "remove x-client",
+				"add x-attempt: %REQ(x-envoy-attempt-count)%"))
+			c.change(&p)
+			a := r.to("a", p)
+			a.Clusters, a.ClusterHeader = nil, "x-cluster"
+			a.Named = func(name []byte) *upstream.Slot { return r.clusters.Slot(string(name)) }
+			a.Request = filter.NewHeaderOps(mutations(t, "set x-route: %REQ(x-client)%", "remove x-cluster"))
+			a.Retry.PriorityEvery = 1
+			r.serve(a)
+			cl := r.raw()
+			cl.send("POST /x HTTP/1.1\r\nHost: [2001:db8::1]:8080\r\nX-Cluster: a\r\nX-Client: me\r\n" +
+				"Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n")
+			if head := cl.head(); status(head) != "100" {
+				t.Fatalf("%q", head)
+			}
+			cl.send("3\r\nabc\r\n" + end)
+			if head, _ := cl.answer(); status(head) != "200" {
+				t.Fatalf("%q", head)
+			}
+			primary, copied := within(t, got[false]), within(t, got[true])
+			for _, line := range []string{
+				"Host: [2001:db8::1]:8080", "x-route: me", "X-Client: me", "x-envoy-attempt-count: 2", "Expect: 100-continue",
+			} {
+				if !has(primary, line) {
+					t.Errorf("production has no %s:\n%s", line, primary)
+				}
+			}
+			for _, line := range []string{
+				"Host: " + c.host, "x-route: copy of me", "x-envoy-attempt-count: 1", "x-attempt: 1",
+			} {
+				if !has(copied, line) {
+					t.Errorf("the copy has no %s:\n%s", line, copied)
+				}
+			}
+			body := "\r\n\r\n3\r\nabc\r\n" + end
+			if value(copied, "x-client") != "-" || value(copied, "expect") != "-" || value(copied, "x-cluster") != "-" ||
+				!strings.HasSuffix(primary, body) || !strings.HasSuffix(copied, body) {
+				t.Errorf("%s\n%s", primary, copied)
+			}
+			r.copiesEnded("b")
+			r.settledAfter(cl)
+		})
+	}
 }
 
 // Field by field, what a copy has in common with production's request and what not.

@@ -191,7 +191,10 @@ func (s *Stream) wait(r *Retry) time.Duration {
 	if most == 0 {
 		most = 10 * base
 	}
-	below := min(base*time.Duration(int64(1)<<min(s.retries, 20)-1), most)
+	below, times := int64(most), int64(1)<<min(max(s.retries, 1), 20)-1
+	if int64(base) <= below/times {
+		below = int64(base) * times
+	}
 	return time.Duration(s.wk.w.Rand() % uint64(max(below, 1)))
 }
 

@@ -3,145 +3,16 @@
 package proxy
 
 import (
-	"net/netip"
 	"time"
 
-	"github.com/umbra-mesh/umbra/internal/dataplane/chunk"
 	"github.com/umbra-mesh/umbra/internal/dataplane/codec"
 	"github.com/umbra-mesh/umbra/internal/dataplane/codec/http1"
 	"github.com/umbra-mesh/umbra/internal/dataplane/filter"
 	"github.com/umbra-mesh/umbra/internal/dataplane/format"
 	"github.com/umbra-mesh/umbra/internal/dataplane/loop"
-	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
 	"github.com/umbra-mesh/umbra/internal/dataplane/route"
-	"github.com/umbra-mesh/umbra/internal/dataplane/trace"
 	"github.com/umbra-mesh/umbra/internal/dataplane/upstream"
 )
-
-// keepStreams bounds the streams that a worker keeps for use again, and keepTail the memory each keeps of trailers.
-const (
-	keepStreams = 1024
-	keepTail    = 1 << 10
-)
-
-// Stream is one request and its answer. Its methods stand in order of life: onHead and onward here, with what they lead
-// through in fault.go, local.go (answers made here) and shape.go (what the route makes of the request); attempt, send
-// and onEnd here, the body between them in body.go; the answer's in answer.go; an attempt's failure in retry.go, its
-// times in timeout.go. It owns its head for as long as it lives, pins the action and the cluster it was given, and is
-// used again after that.
-type Stream struct {
-	wk         *Worker
-	head       codec.Head
-	replay     chunk.Queue // the body so far, while a retry may need it or no connection is up
-	tail       []byte      // a chunked request's end with its trailers
-	delay      loop.Timer  // a fault's
-	timeout    loop.Timer  // the route's
-	perTry     loop.Timer
-	perTryIdle loop.Timer
-	backoff    loop.Timer
-	next       *Stream // free list
-	exchange
-}
-
-// exchange is what a stream forgets between requests.
-type exchange struct {
-	d       *Downstream
-	action  *Action
-	draw    [2]uint64 // one for all mirrors, one for the weighted pick: shares do not correlate
-	tap     *mirror.Tap
-	copying bool // the copies have begun
-	span    trace.Context
-	parent  trace.Context // the span's, if it came with the request
-
-	spanName []byte // as the upstream named it
-
-	// The request.
-	headDone    bool
-	requestDone bool
-	chunked     bool
-	grpc        bool
-	paused      bool // reading from the client waits for the upstream
-	bytesIn     int64
-	start       int64 // loop time of the first byte
-	active      int64 // loop time of the last event
-	ended       int64 // loop time when the route had the request's end
-
-	// What the route made of it.
-	delayed  bool // a fault held it back
-	faulted  bool // counted among the active faults
-	origin   filter.CrossOrigin
-	redirect *filter.Redirect // the answer's
-	local    filter.Local     // an answer made for this request
-	weighted *Weighted        // the cluster picked; nil with cluster_header
-	times    times
-	retryOn  RetryOn
-	cookies  [][]byte // to be set for the client's next requests' hash
-
-	// The attempt.
-	cluster    *upstream.Cluster
-	choice     upstream.Choice
-	host       *upstream.Host
-	conn       *upstream.Conn
-	connected  bool // conn may be written
-	upLocal    netip.AddrPort
-	upRemote   netip.AddrPort // a host may have more than one address
-	exhausted  bool           // the last failure would have been retried
-	counted    bool           // in the cluster's and the host's active requests
-	pending    bool           // waits for a connection
-	attempts   int
-	retries    int
-	retrying   bool // a retry is counted in the cluster
-	refreshed  bool // a stale connection was replaced once
-	replayable bool // replay holds the whole body so far
-	tried      []*upstream.Host
-
-	// The answer.
-	reply         *filter.Local // to be sent once the bytes at hand are read
-	answering     bool          // the final head went to the client
-	answerChunked bool
-	last          bool // the client's connection ends with this answer
-	upPaused      bool // reading from the upstream waits for the client
-	over          bool
-	status        int
-	flag, details string
-	bytesOut      int64
-	served        int64 // ms until the upstream's head, -1 unknown
-}
-
-func (wk *Worker) newStream(d *Downstream) *Stream {
-	s := wk.free
-	if s == nil {
-		s = &Stream{wk: wk}
-		s.delay.Init(s.onDelay)
-		s.timeout.Init(s.onTimeout)
-		s.perTry.Init(s.onPerTryTimeout)
-		s.perTryIdle.Init(s.onPerTryIdle)
-		s.backoff.Init(s.onBackoff)
-	} else {
-		wk.free, s.next = s.next, nil
-		wk.nFree--
-	}
-	s.d, s.served = d, -1
-	s.start = wk.w.Now()
-	s.active = s.start
-	return s
-}
-
-// Free implements the worker's end-of-turn freeing.
-func (s *Stream) Free() {
-	wk := s.wk
-	if wk.nFree >= keepStreams {
-		return
-	}
-	s.head.Reset()
-	if cap(s.tail) > keepTail {
-		s.tail = nil
-	}
-	clear(s.tried) // keeps no host alive
-	s.exchange = exchange{tried: s.tried[:0]}
-	s.next, wk.free = wk.free, s
-	wk.nFree++
-}
 
 // onHead takes the request to its route, and from there onward unless a fault holds it back.
 func (s *Stream) onHead() {
@@ -160,6 +31,14 @@ func (s *Stream) onHead() {
 		return
 	}
 	s.grpc = filter.IsGRPC(h)
+	if s.wk.refusing {
+		d.stats().Inc(rqOverload)
+		s.reply = &filter.Overloaded
+		return
+	}
+	if !s.normalize() || h.Upgrade && !s.upgrade() {
+		return
+	}
 	s.draw = [2]uint64{s.wk.w.Rand(), s.wk.w.Rand()}
 	edge := s.wk.edge(d.cfg)
 	edge.Request(h, d.peer.Addr(), [2]uint64{s.wk.w.Rand(), s.wk.w.Rand()})
@@ -167,6 +46,21 @@ func (s *Stream) onHead() {
 	if s.match() && !s.fault(s.faults()) {
 		s.onward()
 	}
+}
+
+// normalize makes the path what routes are matched with and upstreams get; false if the request is answered here.
+func (s *Stream) normalize() bool {
+	switch v := s.d.cfg.Paths.Apply(&s.head); {
+	case v == filter.PathFine:
+		return true
+	case v == filter.PathMoved && !s.grpc: // whose clients do not follow
+		s.d.stats().Inc(rqPathMoved)
+		s.reply = &filter.PathIsElsewhere
+	default:
+		s.d.stats().Inc(rqBadPath)
+		s.reply = &filter.BadPath
+	}
+	return false
 }
 
 // match finds the request's action; without one the request is answered here.
@@ -226,14 +120,11 @@ func (s *Stream) attempt(fresh bool) {
 		s.fail(&filter.Overflow)
 		return
 	}
-	if fresh || !host.HasIdle(w, loop.Production) {
-		over := upstream.CxOverflow
-		if s.cluster.CanDial() {
-			over, s.pending = upstream.RqPendingOverflow, s.cluster.AcquirePending()
-		}
-		if !s.pending {
+	idle := !fresh && host.HasIdle(w, loop.Production)
+	if !idle {
+		if s.pending = s.cluster.AcquirePending(); !s.pending {
 			s.cluster.ReleaseRequest()
-			s.cluster.Stats(w).Inc(over)
+			s.cluster.Stats(w).Inc(upstream.RqPendingOverflow)
 			s.fail(&filter.Overflow)
 			return
 		}
@@ -244,8 +135,30 @@ func (s *Stream) attempt(fresh bool) {
 	c := s.cluster.Stats(w)
 	c.Inc(upstream.RqTotal)
 	c.Add(upstream.RqActive, 1)
+	if !idle && !s.cluster.CanDial(w, host) {
+		c.Inc(upstream.CxOverflow)
+		s.waiting = true
+		host.Wait(w, s)
+		return
+	}
+	s.acquire(fresh)
+}
+
+// Freed implements upstream.Waiter.
+func (s *Stream) Freed() {
+	w := s.wk.w
+	if !s.host.HasIdle(w, loop.Production) && !s.cluster.CanDial(w, s.host) {
+		s.host.Wait(w, s)
+		return
+	}
+	s.waiting = false
+	s.acquire(false)
+}
+
+// acquire takes a connection to the host; one that has to be dialled says Connected or Failed later.
+func (s *Stream) acquire(fresh bool) {
 	timeout := s.cluster.Config().ConnectTimeout
-	conn, ready := s.cluster.Acquire(w, host, loop.Production, timeout, fresh, s)
+	conn, ready := s.cluster.Acquire(s.wk.w, s.host, loop.Production, timeout, fresh, s)
 	s.conn = conn
 	if ready {
 		s.send()
@@ -283,7 +196,11 @@ func (s *Stream) send() {
 	s.endPending()
 	s.upLocal, s.upRemote = s.conn.IO.Local(), s.conn.IO.Remote()
 	s.action.Stats.inc(wk.w.Index, routeTotal)
-	s.conn.StartAnswer(h.IsHead)
+	if h.Protocol != nil {
+		s.conn.StartUpgrade(h.Protocol)
+	} else {
+		s.conn.StartAnswer(h.IsHead)
+	}
 	wk.out = http1.AppendRequestHead(wk.out[:0], s.forHost(), 0)
 	s.conn.IO.Write(wk.out)
 	if !h.ExpectContinue || s.replay.Len() > 0 || s.requestDone {
@@ -386,6 +303,10 @@ func (s *Stream) endAttempt() {
 	if s.retrying {
 		s.retrying = false
 		s.cluster.ReleaseRetry()
+	}
+	if s.waiting {
+		s.waiting = false
+		s.host.Leave(s.wk.w, s)
 	}
 	s.endPending()
 	s.wk.w.Disarm(&s.perTry)

@@ -51,6 +51,8 @@ func NewServer(cfg Config) *Server {
 // Listener is one place where clients connect. Its settings may change under it; a connection takes them up with its
 // next request.
 type Listener struct {
+	// Conns is how many connections the listener has. Who hands them to Accept counts them before; the proxy counts down.
+	Conns    atomic.Int64
 	cfg      atomic.Pointer[ListenerConfig]
 	stats    []*stats.Block
 	draining atomic.Bool
@@ -86,11 +88,40 @@ func (s *Server) Accept(w *loop.Worker, l *Listener, fd int, peer, local netip.A
 	s.workers[w.Index].accept(l, fd, peer, local)
 }
 
-// Drain ends the process's traffic: answers tell clients to close, idle connections are closed, copies get grace. done
-// is called once for each worker when it has no request and no copy left.
-func (s *Server) Drain(grace time.Duration, done func()) {
+// Drain ends the process's traffic: answers tell clients to close, idle connections are closed; then copies get grace,
+// but no more than is left of within. done is called once for each worker when it has no request and no copy left.
+func (s *Server) Drain(grace, within time.Duration, done func()) {
 	for _, wk := range s.workers {
-		wk.w.Post(func() { wk.drain(grace, done) })
+		wk.w.Post(func() { wk.drain(grace, within, done) })
+	}
+}
+
+// Refuse has new requests answered 503 from now on, or served again; those under way go on.
+func (s *Server) Refuse(on bool) {
+	for _, wk := range s.workers {
+		wk.w.Post(func() { wk.refusing = on })
+	}
+}
+
+// ShedCopies drops the copies under way.
+func (s *Server) ShedCopies() {
+	for _, wk := range s.workers {
+		wk.w.Post(wk.mirror.Shed)
+	}
+}
+
+// Trim leaves the workers' free memory to the collector.
+func (s *Server) Trim() {
+	for _, wk := range s.workers {
+		wk.w.Post(wk.w.Pool.Trim)
+	}
+}
+
+// Cut ends all requests and copies under way at once: clients see their connection reset, and the access log tells. done
+// is called once for each worker that still runs.
+func (s *Server) Cut(done func()) {
+	for _, wk := range s.workers {
+		wk.w.Post(func() { wk.cut(); done() })
 	}
 }
 
@@ -111,7 +142,9 @@ type Worker struct {
 	date     []byte
 	dateAt   int64 // loop second of date
 	draining bool
+	refusing bool // new requests are answered 503
 	grace    time.Duration
+	deadline int64 // loop time: the drain is over then
 	drained  func()
 }
 
@@ -128,8 +161,9 @@ func (wk *Worker) edge(cfg *ListenerConfig) filter.Edge {
 	return filter.Edge{Use: cfg.UseRemoteAddress, LocalIP: wk.server.localIP}
 }
 
-func (wk *Worker) drain(grace time.Duration, done func()) {
+func (wk *Worker) drain(grace, within time.Duration, done func()) {
 	wk.draining, wk.grace, wk.drained = true, grace, done
+	wk.deadline = wk.w.Now() + int64(within)
 	wk.closeIdle(nil)
 	wk.checkDrained()
 }
@@ -151,11 +185,31 @@ func (wk *Worker) closeIdle(l *Listener) {
 	}
 }
 
+// shutdown is the details of requests that were cut.
+const shutdown = "shutdown"
+
+func (wk *Worker) cut() {
+	wk.draining = true
+	for d := wk.conns; d != nil; {
+		next := d.next // its own end unlinks no other
+		switch s := d.stream; {
+		case s == nil || d.blank():
+			d.hangUp()
+		case s.relay != nil:
+			s.relay.Cut()
+		default:
+			s.giveUp("", shutdown)
+		}
+		d = next
+	}
+	wk.mirror.End()
+}
+
 // checkDrained lets the copies end once production has.
 func (wk *Worker) checkDrained() {
 	if wk.draining && wk.drained != nil && wk.conns == nil {
 		done := wk.drained
 		wk.drained = nil
-		wk.mirror.Drain(wk.grace, done)
+		wk.mirror.Drain(min(wk.grace, time.Duration(max(wk.deadline-wk.w.Now(), 0))), done)
 	}
 }

@@ -58,10 +58,10 @@ func (s *Stream) shape() {
 	s.writeAttempt(1)
 	if w := s.weighted; w != nil {
 		w.Request.Request(h, s.valuesFor(w.Request))
-		if w.Host != "" {
+		if w.Host != "" { // plainly: only the route's rewrite tells what was there before
 			at := len(h.Buf)
 			h.Buf = append(h.Buf, w.Host...)
-			filter.RewriteHost(h, h.Buf[at:len(h.Buf):len(h.Buf)], a.Rewrite != nil && a.Rewrite.AppendForwardedHost)
+			h.Authority = h.Buf[at:len(h.Buf):len(h.Buf)]
 		}
 	}
 	a.Request.Request(h, s.valuesFor(a.Request))

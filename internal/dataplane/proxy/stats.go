@@ -11,11 +11,16 @@ const (
 	cxDestroy
 	cxProtocolError
 	cxIdleTimeout
+	cxUpgrades
+	cxUpgradesActive
 	rqTotal
 	rqActive
 	rqTimeout // heads that did not come in time
 	rqIdleTimeout
 	rqRxReset
+	rqOverload
+	rqBadPath
+	rqPathMoved
 	pausedReading
 	resumedReading
 	rqNoRoute
@@ -32,16 +37,22 @@ const (
 var httpStats = &stats.Kind{
 	Labels: []string{"http_conn_manager_prefix"},
 	Metrics: []stats.Metric{
-		cxTotal:         counter("downstream_cx_total", "Client connections accepted."),
-		cxActive:        gauge("downstream_cx_active", "Client connections open."),
-		cxDestroy:       counter("downstream_cx_destroy", "Client connections ended."),
-		cxProtocolError: counter("downstream_cx_protocol_error", "Client connections ended for a malformed request."),
-		cxIdleTimeout:   counter("downstream_cx_idle_timeout", "Client connections ended for idle_timeout."),
-		rqTotal:         counter("downstream_rq_total", "Requests whose head was read or refused."),
-		rqActive:        gauge("downstream_rq_active", "Requests in flight."),
-		rqTimeout:       counter("downstream_rq_header_timeout", "Requests whose head did not come in request_headers_timeout."),
-		rqIdleTimeout:   counter("downstream_rq_idle_timeout", "Requests ended for stream_idle_timeout."),
-		rqRxReset:       counter("downstream_rq_rx_reset", "Requests the client gave up."),
+		cxTotal:          counter("downstream_cx_total", "Client connections accepted."),
+		cxActive:         gauge("downstream_cx_active", "Client connections open."),
+		cxDestroy:        counter("downstream_cx_destroy", "Client connections ended."),
+		cxProtocolError:  counter("downstream_cx_protocol_error", "Client connections ended for a malformed request."),
+		cxIdleTimeout:    counter("downstream_cx_idle_timeout", "Client connections ended for idle_timeout."),
+		cxUpgrades:       counter("downstream_cx_upgrades_total", "Client connections upgraded to another protocol."),
+		cxUpgradesActive: gauge("downstream_cx_upgrades_active", "Upgraded client connections open."),
+		rqTotal:          counter("downstream_rq_total", "Requests whose head was read or refused."),
+		rqActive:         gauge("downstream_rq_active", "Requests in flight."),
+		rqTimeout:        counter("downstream_rq_header_timeout", "Requests whose head did not come in request_headers_timeout."),
+		rqIdleTimeout:    counter("downstream_rq_idle_timeout", "Requests ended for stream_idle_timeout."),
+		rqRxReset:        counter("downstream_rq_rx_reset", "Requests the client gave up."),
+		rqOverload:       counter("downstream_rq_overload_close", "Requests answered 503 because the process is overloaded."),
+		rqBadPath:        counter("downstream_rq_failed_path_normalization", "Requests refused for their path."),
+		rqPathMoved: counter("downstream_rq_redirected_with_normalized_path",
+			"Requests sent to their path without escaped slashes."),
 		pausedReading: counter("downstream_flow_control_paused_reading_total",
 			"Times reading from a client waited for its upstream."),
 		resumedReading: counter("downstream_flow_control_resumed_reading_total", "Times it went on."),
