@@ -152,7 +152,7 @@ func (l *routeLinker) weighted(action *proxy.Action, w *routev3.WeightedCluster,
 			continue // never drawn
 		}
 		action.Clusters = append(action.Clusters, proxy.Weighted{
-			Slot: l.slot(c.GetName()), Weight: weight, Host: c.GetHostRewriteLiteral(),
+			Slot: l.slot(c.GetName()), Weight: weight, Host: filter.Encoded(c.GetHostRewriteLiteral()),
 			Request: filter.NewHeaderOps(lv.request), Response: filter.NewHeaderOps(lv.response),
 			Fault: effectiveFault(append([]*level{&lv}, levels...)...),
 			CORS:  effectiveCORS(append([]*level{&lv}, levels...)...),

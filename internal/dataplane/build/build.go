@@ -31,7 +31,11 @@ type Clusters interface {
 	Remove(name string)
 	SetEndpoints(serviceName string, hosts []upstream.Endpoint)
 	Slot(name string) *upstream.Slot
+	Await(limit time.Duration) bool
 }
+
+// firstAnswer bounds how long Apply waits for names that were never looked up before.
+const firstAnswer = 3 * time.Second
 
 // Mirrors is where copies go: the same target for the same slot, the same counters for the same names until Retire says
 // that nothing in force uses them any more.
@@ -116,6 +120,9 @@ func (b *Builder) Apply(r *xds.Resources) []xds.Nack {
 		}
 		return next, bad
 	})
+	// Names that are new are looked up before a route leads to them. One that takes too long gets its hosts when they come.
+	b.deps.Clusters.Await(firstAnswer)
+	b.fillNames() // routes in force may be asked for the new ones
 	apply(&u, b.routes, r.Routes, b.setRoutes)
 	apply(&u, b.listeners, r.Listeners, func(old, e *entry[*listenerv3.Listener]) (*entry[*listenerv3.Listener], *fault) {
 		return whole(func(l *listenerv3.Listener, e *entry[*listenerv3.Listener]) *fault {
@@ -191,6 +198,7 @@ func (b *Builder) setRoutes(old, e *entry[*routev3.RouteConfiguration]) (*entry[
 		old.message = e.message
 		return old, nil
 	}
+	b.fillNames()
 	b.slot(e.message.GetName()).Store(e.linked.table)
 	b.release(former, e.linked)
 	return e, nil
@@ -208,6 +216,7 @@ func (b *Builder) setListener(
 		if e.linked, bad = b.linkRoutes(inline, nil, true); bad != nil {
 			return bad.under(hcmPath + ".route_config")
 		}
+		b.fillNames()
 		cfg.Routes = &proxy.RouteSlot{Name: inline.GetName()}
 		cfg.Routes.Store(e.linked.table)
 	} else {

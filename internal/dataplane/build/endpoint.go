@@ -26,6 +26,10 @@ func linkEndpoints(a *endpointv3.ClusterLoadAssignment, names bool) ([]upstream.
 				Unhealthy: h.GetHealthStatus() != corev3.HealthStatus_UNKNOWN &&
 					h.GetHealthStatus() != corev3.HealthStatus_HEALTHY,
 			}
+			if strings.ContainsFunc(e.Hostname, func(r rune) bool { return r == ' ' || r == '\t' || notInField(r) }) {
+				return nil, faultf(fmt.Sprintf("endpoints[%d].lb_endpoints[%d].endpoint.hostname", i, k),
+					"%q is no host", e.Hostname)
+			}
 			if bad := linkHost(&e, h.GetEndpoint().GetAddress(), names); bad != nil {
 				return nil, bad.under(fmt.Sprintf("endpoints[%d].lb_endpoints[%d].endpoint.address", i, k))
 			}

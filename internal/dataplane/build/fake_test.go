@@ -21,6 +21,7 @@ type far struct {
 	endpoints map[string][]upstream.Endpoint
 	listeners map[string]proxy.ListenerConfig
 	taken     netip.AddrPort // an address that cannot be listened on
+	listening func(proxy.ListenerConfig)
 
 	slots   map[string]*upstream.Slot
 	targets map[*mirror.Target]*upstream.Slot
@@ -85,6 +86,8 @@ func (f *far) Retire(s *mirror.Stats) { delete(f.stats, s) }
 
 type farClusters struct{ *far }
 
+func (farClusters) Await(time.Duration) bool { return true }
+
 func (f farClusters) Set(c upstream.Config) {
 	f.called("set cluster %s", c.Name)
 	f.clusters[c.Name] = c
@@ -111,6 +114,9 @@ type farListeners struct{ *far }
 
 func (f farListeners) Set(c proxy.ListenerConfig) error {
 	f.called("set listener %s", c.Name)
+	if f.listening != nil {
+		f.listening(c)
+	}
 	if c.Addr == f.taken {
 		return errors.New("bind: address already in use")
 	}

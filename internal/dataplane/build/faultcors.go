@@ -5,6 +5,7 @@ package build
 import (
 	"fmt"
 	"regexp"
+	"strings"
 
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
@@ -44,6 +45,14 @@ func checkCORS(p *corsv3.CorsPolicy) *fault {
 	for i, o := range p.GetAllowOriginStringMatch() {
 		if _, bad := textMatch(o); bad != nil {
 			return bad.under(fmt.Sprintf("allow_origin_string_match[%d]", i))
+		}
+	}
+	for _, f := range []struct{ path, value string }{
+		{"allow_methods", p.GetAllowMethods()}, {"allow_headers", p.GetAllowHeaders()},
+		{"expose_headers", p.GetExposeHeaders()}, {"max_age", p.GetMaxAge()},
+	} {
+		if strings.ContainsFunc(f.value, notInField) {
+			return faultf(f.path, "%q cannot stand in a field", f.value)
 		}
 	}
 	if d := p.GetFilterEnabled().GetDefaultValue(); d != nil && d.GetNumerator() != 0 &&

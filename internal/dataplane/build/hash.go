@@ -25,6 +25,12 @@ func linkHash(list []*routev3.RouteAction_HashPolicy) ([]filter.HashPolicy, *fau
 			if bad != nil {
 				return nil, bad.under(path)
 			}
+			if strings.ContainsFunc(s.Cookie.GetName(), notInToken) {
+				return nil, faultf(path+".cookie.name", "%q is no name of a cookie", s.Cookie.GetName())
+			}
+			if strings.ContainsFunc(s.Cookie.GetPath(), notInCookie) {
+				return nil, faultf(path+".cookie.path", "%q is no path of a cookie", s.Cookie.GetPath())
+			}
 			h.Cookie = &filter.HashCookie{
 				Name: s.Cookie.GetName(), Path: s.Cookie.GetPath(), TTL: ttl, Make: s.Cookie.GetTtl() != nil,
 			}
@@ -42,3 +48,11 @@ func linkHash(list []*routev3.RouteAction_HashPolicy) ([]filter.HashPolicy, *fau
 	}
 	return out, nil
 }
+
+// notInToken: RFC 6265 §4.1.1, RFC 9110 §5.6.2.
+func notInToken(r rune) bool {
+	return r <= ' ' || r >= 0x7f || strings.ContainsRune("\"(),/:;<=>?@[\\]{}", r)
+}
+
+// notInCookie: RFC 6265 §4.1.1, path-value.
+func notInCookie(r rune) bool { return notInField(r) || r == ';' }

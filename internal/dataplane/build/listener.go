@@ -5,6 +5,7 @@ package build
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
@@ -15,6 +16,7 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/umbra-mesh/umbra/internal/dataplane/filter"
 	"github.com/umbra-mesh/umbra/internal/dataplane/proxy"
 )
 
@@ -66,6 +68,14 @@ func linkConnectionManager(
 	cfg.MaxHeadFields = int(orDefault(m.GetCommonHttpProtocolOptions().GetMaxHeadersCount(), defaultMaxFields))
 	cfg.HTTP10Accepted = m.GetHttpProtocolOptions().GetAcceptHttp_10()
 
+	cfg.Paths = filter.Normalization{
+		Escaped: escapedSlashes[m.GetPathWithEscapedSlashesAction()], RFC3986: m.GetNormalizePath().GetValue(),
+		MergeSlashes: m.GetMergeSlashes(),
+	}
+	if cfg.Upgrades, bad = linkUpgrades(m.GetUpgradeConfigs()); bad != nil {
+		return "", nil, bad
+	}
+
 	idle := m.GetCommonHttpProtocolOptions().GetIdleTimeout()
 	if cfg.IdleTimeout, bad = duration(idle, defaultIdle, "common_http_protocol_options.idle_timeout"); bad != nil {
 		return "", nil, bad
@@ -93,6 +103,35 @@ func linkConnectionManager(
 	default:
 		return "", nil, faultf("route_specifier", "missing: rds or route_config")
 	}
+}
+
+// linkUpgrades reads which protocols are relayed.
+func linkUpgrades(configs []*hcmv3.HttpConnectionManager_UpgradeConfig) (types []string, bad *fault) {
+	seen := map[string]bool{}
+	for i, u := range configs {
+		t := strings.ToLower(u.GetUpgradeType())
+		path := fmt.Sprintf("upgrade_configs[%d].upgrade_type", i)
+		switch {
+		case t == "":
+			return nil, faultf(path, "missing")
+		case seen[t]:
+			return nil, faultf(path, "%s is there twice", u.GetUpgradeType())
+		case t == "connect", t == "h2c": // the one is a method; the other would carry requests past the routes
+			return nil, faultf(path, "%s is not implemented", u.GetUpgradeType())
+		}
+		seen[t] = true
+		if e := u.GetEnabled(); e == nil || e.GetValue() {
+			types = append(types, t)
+		}
+	}
+	return types, nil
+}
+
+// escapedSlashes has no entry for the default, which leaves it to the implementation: they are kept.
+var escapedSlashes = map[hcmv3.HttpConnectionManager_PathWithEscapedSlashesAction]filter.EscapedSlashes{
+	hcmv3.HttpConnectionManager_REJECT_REQUEST:        filter.RejectEscaped,
+	hcmv3.HttpConnectionManager_UNESCAPE_AND_REDIRECT: filter.UnescapeAndRedirect,
+	hcmv3.HttpConnectionManager_UNESCAPE_AND_FORWARD:  filter.UnescapeAndForward,
 }
 
 // checkHTTPFilters wants the filters of routing in their one order, fault, CORS, router, of which all but the last may

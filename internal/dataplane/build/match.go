@@ -102,12 +102,15 @@ func headerMatch(h *routev3.HeaderMatcher) (route.HeaderMatch, *fault) {
 
 func queryMatch(q *routev3.QueryParameterMatcher) (route.QueryMatch, *fault) {
 	m := route.QueryMatch{Name: q.GetName()}
-	if s, ok := q.GetQueryParameterMatchSpecifier().(*routev3.QueryParameterMatcher_StringMatch); ok {
+	switch s := q.GetQueryParameterMatchSpecifier().(type) {
+	case *routev3.QueryParameterMatcher_PresentMatch:
+		m.Absent = !s.PresentMatch
+	case *routev3.QueryParameterMatcher_StringMatch:
 		v, bad := valueMatch(s.StringMatch)
 		m.Kind, m.Value, m.IgnoreCase = v.kind, v.value, v.ignoreCase
 		return m, bad.under("string_match")
 	}
-	return m, nil // present_match, or nothing, which is the same
+	return m, nil // without a specifier: present
 }
 
 // value is how a text is compared.

@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/umbra-mesh/umbra/internal/dataplane/filter"
 	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
 	"github.com/umbra-mesh/umbra/internal/dataplane/proxy"
 	"github.com/umbra-mesh/umbra/internal/dataplane/trace"
@@ -106,7 +107,7 @@ func linkMirrors(
 		}
 		policy := mirror.Policy{
 			Numerator: info.Numerator, Denominator: info.Denominator,
-			KeepHost: p.GetDisableShadowHostSuffixAppend(), Host: p.GetHostRewriteLiteral(),
+			KeepHost: p.GetDisableShadowHostSuffixAppend(), Host: filter.Encoded(p.GetHostRewriteLiteral()),
 			Sampled: decision(p.GetTraceSampled()),
 		}
 		if policy.Headers, bad = linkMutations(p.GetRequestHeadersMutations()); bad != nil {

@@ -38,7 +38,7 @@ func (n *names) target(cluster []byte) *mirror.Target {
 	return nil
 }
 
-// fillNames brings the names up to date, if a route asks for them.
+// fillNames brings the names up to date, if a route asks for them. Routes that do are put in force after that.
 func (b *Builder) fillNames() {
 	if !b.names.wanted || !b.names.stale && b.names.all.Load() != nil {
 		return

@@ -6,6 +6,12 @@ import (
 	"strings"
 	"testing"
 
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
 	"github.com/umbra-mesh/umbra/internal/dataplane/codec"
 	"github.com/umbra-mesh/umbra/internal/dataplane/proxy"
 	"github.com/umbra-mesh/umbra/internal/dataplane/route"
@@ -64,6 +70,36 @@ func TestRequestsFindTheClustersInForceByName(t *testing.T) {
 	}
 	if a.Named([]byte("c")) != f.slots["c"] || copies([]byte("c")) == nil {
 		t.Error("c is not there")
+	}
+}
+
+func TestARouteInForceFindsItsClustersFromItsFirstRequestOn(t *testing.T) {
+	f, b := newFar()
+	r := resourcesOf(t, minimal)
+	r.Clusters = resourcesOf(t, byHeader).Clusters
+	inline := proto.Clone(resourcesOf(t, byHeader).Routes[0]).(*routev3.RouteConfiguration)
+	manager := &hcmv3.HttpConnectionManager{}
+	filter := r.Listeners[0].GetFilterChains()[0].GetFilters()[0]
+	if err := filter.GetTypedConfig().UnmarshalTo(manager); err != nil {
+		t.Fatal(err)
+	}
+	manager.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: inline}
+	packed, err := anypb.New(manager)
+	if err != nil {
+		t.Fatal(err)
+	}
+	filter.ConfigType = &listenerv3.Filter_TypedConfig{TypedConfig: packed}
+	heard := false
+	f.listening = func(c proxy.ListenerConfig) {
+		heard = true
+		h := codec.Head{Method: []byte("GET"), Authority: []byte("h"), Target: []byte("/")}
+		if a, out := c.Routes.Load().Match(&h, 0); out != route.Found || a.Named([]byte("a")) != f.slots["a"] {
+			t.Error("the listener is in force and its route does not know cluster a")
+		}
+	}
+	mustApply(t, b, r)
+	if !heard {
+		t.Error("no listener")
 	}
 }
 

@@ -122,6 +122,8 @@ func (p *printer) listener(l proxy.ListenerConfig) {
 	p.linef("  idle %v, head within %v, stream idle %v, head at most %d bytes, %d fields",
 		l.IdleTimeout, l.HeadTimeout, l.StreamIdle, l.MaxHeadBytes, l.MaxHeadFields)
 	p.linef("  filters: faults %v, CORS %v", !l.NoFaults, !l.NoCORS)
+	p.linef("  paths: RFC 3986 %v, slashes merged %v, escaped slashes %d; relayed: %q",
+		l.Paths.RFC3986, l.Paths.MergeSlashes, l.Paths.Escaped, l.Upgrades)
 	p.linef("  routes %s, there now: %v", l.Routes.Name, l.Routes.Load() != nil)
 }
 
@@ -160,7 +162,8 @@ func (p *printer) route(r route.Route[*proxy.Action]) {
 			when(h.IgnoreCase, " any case"), when(h.MissingAsEmpty, " missing as empty"))
 	}
 	for _, q := range r.Query {
-		p.linef("      query %s %s %q%s", q.Name, headerKinds[q.Kind], q.Value, when(q.IgnoreCase, " any case"))
+		p.linef("      query %s %s%s %q%s", q.Name, when(q.Absent, "not "), headerKinds[q.Kind], q.Value,
+			when(q.IgnoreCase, " any case"))
 	}
 	if r.Fraction.Denominator > 0 {
 		p.linef("      %d of %d requests", r.Fraction.Numerator, r.Fraction.Denominator)

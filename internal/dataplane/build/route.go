@@ -85,7 +85,8 @@ func (l *routeLinker) route(
 	h *linkedHost,
 ) *fault {
 	action := &proxy.Action{
-		Name: r.GetName(), AttemptCount: v.GetIncludeRequestAttemptCount(), Operation: r.GetDecorator().GetOperation(),
+		Name: r.GetName(), AttemptCount: v.GetIncludeRequestAttemptCount(),
+		Operation: printable(r.GetDecorator().GetOperation()),
 	}
 	to.Action = action
 	if bad := linkMatch(to, r.GetMatch()); bad != nil {

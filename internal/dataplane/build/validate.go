@@ -81,3 +81,16 @@ func duration(d *durationpb.Duration, def time.Duration, path string) (time.Dura
 	}
 	return d.AsDuration(), nil
 }
+
+// notInField: RFC 9110 §5.5. Much that is written into heads as it stands has no rule of its own against these.
+func notInField(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }
+
+// printable is text without what cannot stand in a field.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if notInField(r) {
+			return -1
+		}
+		return r
+	}, text)
+}

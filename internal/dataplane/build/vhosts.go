@@ -12,6 +12,7 @@ import (
 
 	"github.com/umbra-mesh/umbra/internal/dataplane/proxy"
 	"github.com/umbra-mesh/umbra/internal/dataplane/route"
+	"github.com/umbra-mesh/umbra/internal/spread"
 )
 
 // linkedRoutes is one RouteConfiguration in force: what is outside of its virtual hosts, and each of these on its own,
@@ -56,13 +57,25 @@ func (b *Builder) linkRoutes(
 	cfg := route.Config[*proxy.Action]{
 		IgnorePort: rc.GetIgnorePortInHostMatching(), Hosts: make([]*route.Host[*proxy.Action], len(hosts)),
 	}
-	for i, v := range hosts {
-		var h *linkedHost
-		if reuse {
-			h = former.host(v)
+	if reuse {
+		former.take(hosts, next.order)
+	}
+	var fresh []int // hosts that nothing of the former one is
+	for i := range hosts {
+		if next.order[i] == nil {
+			fresh = append(fresh, i)
 		}
+	}
+	faults := make([]*fault, len(fresh))
+	spread.Each(len(fresh), fewHosts, func(i int) { faults[i] = checkHost(hosts[fresh[i]]) })
+	for i, v := range hosts {
+		h := next.order[i]
 		if h == nil {
-			h, bad = b.checkedHost(l, v)
+			bad, faults = faults[0], faults[1:]
+			if bad == nil {
+				h, bad = l.host(v)
+				b.count(&h.counted)
+			}
 			next.order[i] = h
 			if bad != nil {
 				b.release(next, former)
@@ -79,19 +92,29 @@ func (b *Builder) linkRoutes(
 	return next, nil
 }
 
-// host returns the linked form of a virtual host that is as it was, nil if it is not.
-func (f *linkedRoutes) host(v *routev3.VirtualHost) *linkedHost {
-	h := f.hosts[v.GetName()]
-	switch {
-	case h == nil:
-		return nil
-	case h.message == v:
-		return h
-	case !proto.Equal(h.message, v):
-		return nil
+// take gives the linked form of each virtual host that is as it was; of others nil stays.
+func (f *linkedRoutes) take(hosts []*routev3.VirtualHost, to []*linkedHost) {
+	var others []int // that have the name of one and are another message
+	for i, v := range hosts {
+		switch h := f.hosts[v.GetName()]; {
+		case h == nil:
+		case h.message == v:
+			to[i] = h
+		default:
+			others = append(others, i)
+		}
 	}
-	h.message = v // the same to everybody, and found by its pointer the next time
-	return h
+	equal := make([]bool, len(others))
+	spread.Each(len(others), fewHosts, func(k int) {
+		v := hosts[others[k]]
+		equal[k] = proto.Equal(f.hosts[v.GetName()].message, v)
+	})
+	for k, i := range others {
+		if equal[k] {
+			to[i] = f.hosts[hosts[i].GetName()]
+			to[i].message = hosts[i] // the same to everybody, and found by its pointer the next time
+		}
+	}
 }
 
 // same tells whether two are of equal messages.
@@ -150,18 +173,16 @@ func (b *Builder) discount(c *counted) {
 
 var virtualHosts = (&routev3.RouteConfiguration{}).ProtoReflect().Descriptor().Fields().ByName("virtual_hosts")
 
-// checkedHost holds a virtual host against the lists and its rules, and links it.
-func (b *Builder) checkedHost(l *routeLinker, v *routev3.VirtualHost) (*linkedHost, *fault) {
+// fewHosts are checked faster by one goroutine than by two.
+const fewHosts = 32
+
+// checkHost holds a virtual host against the lists and its rules.
+func checkHost(v *routev3.VirtualHost) *fault {
 	known := knownFields[virtualHosts.ContainingMessage().FullName()].children[virtualHosts.Name()]
 	if bad := known.check(v); bad != nil {
-		return nil, bad
+		return bad
 	}
-	if bad := validate(v); bad != nil {
-		return nil, bad
-	}
-	h, bad := l.host(v)
-	b.count(&h.counted)
-	return h, bad
+	return validate(v)
 }
 
 // shellOf is the message without its virtual hosts. It shares all else with it, so nobody may write to it.
