@@ -51,6 +51,7 @@ never dataplane/upstream    > dataplane/mirror, dataplane/proxy, dataplane/build
 never dataplane/mirror      > dataplane/proxy, dataplane/build
 never dataplane/proxy       > dataplane/build
 never dataplane/loop        > dataplane/codec/..., dataplane/upstream
+never dataplane/relay       > dataplane/codec/..., dataplane/upstream, dataplane/proxy
 
 # The hot path owes nothing to the standard HTTP stack (codec and filter take the status texts from it) and touches no
 # counter but its own.

@@ -33,6 +33,11 @@ func Listen(addr string, h http.Handler, logger *slog.Logger) (*Server, error) {
 		}
 		return nil, fmt.Errorf("listen on admin address %s: %w", addr, cause)
 	}
+	return On(l, h, logger), nil
+}
+
+// On is Listen for a listener that is there already; the Server closes it.
+func On(l net.Listener, h http.Handler, logger *slog.Logger) *Server {
 	return &Server{
 		listener: l,
 		http: &http.Server{
@@ -43,8 +48,11 @@ func Listen(addr string, h http.Handler, logger *slog.Logger) (*Server, error) {
 			MaxHeaderBytes:    64 << 10,
 			ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 		},
-	}, nil
+	}
 }
+
+// Listener is what it serves on, to be passed on to another process.
+func (s *Server) Listener() net.Listener { return s.listener }
 
 // Addr is the address bound.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }

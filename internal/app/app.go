@@ -22,11 +22,13 @@ import (
 	"github.com/umbra-mesh/umbra/internal/dataplane/format"
 	"github.com/umbra-mesh/umbra/internal/dataplane/loop"
 	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
+	"github.com/umbra-mesh/umbra/internal/dataplane/pressure"
 	"github.com/umbra-mesh/umbra/internal/dataplane/proxy"
 	"github.com/umbra-mesh/umbra/internal/dataplane/stats"
 	"github.com/umbra-mesh/umbra/internal/dataplane/trace"
 	"github.com/umbra-mesh/umbra/internal/dataplane/upstream"
 	"github.com/umbra-mesh/umbra/internal/otlp"
+	"github.com/umbra-mesh/umbra/internal/takeover"
 	"github.com/umbra-mesh/umbra/internal/xds"
 )
 
@@ -34,8 +36,15 @@ import (
 // worker from running.
 const spareThreads = 2
 
-// gcPercent keeps the resident memory of copies near what they are counted for.
-const gcPercent = 50
+// gcPercent keeps the resident memory of copies near what they are counted for. While a first configuration is read
+// there are none yet, and what is read stays: at that percentage the collector would go over it many times.
+const (
+	gcPercent      = 50
+	startGCPercent = 200
+)
+
+// copyGrace is what copies get to end when production has.
+const copyGrace = 5 * time.Second
 
 // App is one proxy with its control plane, in this process.
 type App struct {
@@ -51,11 +60,14 @@ type App struct {
 	workers   []*loop.Worker
 	registry  *stats.Registry
 	metrics   *prometheus.Registry
+	pressure  *pressure.Monitor
 	rejected  *prometheus.GaugeVec
 	admin     *admin.Server
 	log       *format.Writer
 	tracer    *trace.Tracer // nil: no traces
 	spans     *otlp.Exporter
+	door      *takeover.Door // where the next process asks for the sockets; nil: nowhere
+	taken     chan struct{}
 	draining  atomic.Bool
 	running   sync.WaitGroup
 	stop      context.CancelFunc
@@ -72,7 +84,9 @@ type App struct {
 // configuration. Close must follow, unless New fails.
 func New(opts Options) (*App, error) {
 	opts = opts.withDefaults()
-	a := &App{opts: opts, started: time.Now(), control: newControl(opts.Input)}
+	boundHeap()
+	defer collectLess()()
+	a := &App{opts: opts, started: time.Now(), control: newControl(opts.Input), taken: make(chan struct{})}
 
 	// The configuration comes first: nothing is opened for one that cannot be served.
 	res, problems, err := a.control.next()
@@ -83,14 +97,15 @@ func New(opts Options) (*App, error) {
 		return nil, &ConfigError{problems}
 	}
 
-	// The data plane, from the bottom. Its memory is chunks that live for long; at the default of 100 the collector would
-	// let as much again pile up beside them. A GOGC of the user's own stays.
-	if was := debug.SetGCPercent(gcPercent); was != 100 {
-		debug.SetGCPercent(was)
-	}
+	// The data plane, from the bottom.
 	if want := opts.Workers + spareThreads; runtime.GOMAXPROCS(0) < want {
 		runtime.GOMAXPROCS(want)
 	}
+	from, err := a.inherit()
+	if err != nil {
+		return nil, err
+	}
+	defer from.Close()
 	a.registry = stats.NewRegistry(opts.Workers)
 	if opts.AccessLog != "" {
 		if a.log, err = format.Open(opts.AccessLog, opts.Workers); err != nil {
@@ -131,32 +146,61 @@ func New(opts Options) (*App, error) {
 		Workers: a.workers, Mirror: a.mirrors, Registry: a.registry, LocalIP: nodeIP(), Log: a.log,
 		Tracer: a.tracer,
 	})
-	a.listeners = newListeners(a.server, a.workers, opts.Ports, opts.Logger)
+	a.listeners = newListeners(a.server, a.workers, &a.opts)
+	a.listeners.from = from
 	a.builder = build.New(build.Deps{
 		Clusters: a.clusters, Mirrors: a.mirrors, Listeners: a.listeners, RouteStats: a.server.NewRouteStats,
 	})
 
+	a.pressure = a.newPressure()
+
 	// The pages, then the traffic.
 	a.metrics = a.newMetrics()
 	if opts.Admin != "" {
-		if a.admin, err = admin.Listen(opts.Admin, admin.New(a.pages()), opts.Logger); err != nil {
+		if err := a.openAdmin(from); err != nil {
 			a.Close()
 			return nil, err
 		}
-		a.running.Go(func() {
-			if err := a.admin.Serve(); err != nil {
-				opts.Logger.Error("admin pages ended", "error", err)
-			}
-		})
 	}
 	a.running.Go(func() { loop.Watch(ctx, a.workers, opts.Logger, nil) })
+	a.running.Go(func() { a.pressure.Run(ctx) })
 	a.report(problems)
 	if nacks := a.apply(res); len(nacks) > 0 {
 		a.Close()
 		return nil, nackError(nacks)
 	}
 	a.inForce = a.mirrorLines()
+	if err := a.succeed(from); err != nil {
+		a.Close()
+		return nil, err
+	}
+	a.begin()
+	a.running.Go(debug.FreeOSMemory) // what reading left behind is more than what it found
 	return a, nil
+}
+
+// begin serves what was opened.
+func (a *App) begin() {
+	a.listeners.begin()
+	if a.admin != nil {
+		a.running.Go(func() {
+			if err := a.admin.Serve(); err != nil {
+				a.opts.Logger.Error("admin pages ended", "error", err)
+			}
+		})
+	}
+}
+
+// collectLess sets the collector's percentage for the start; what it returns sets that for serving: the memory of the
+// data plane is chunks that live for long, and at the default of 100 the collector would let as much again pile up beside
+// them. A GOGC of the user's own stays.
+func collectLess() func() {
+	was := debug.SetGCPercent(startGCPercent)
+	if was != 100 && was != gcPercent {
+		debug.SetGCPercent(was)
+		return func() {}
+	}
+	return func() { debug.SetGCPercent(gcPercent) }
 }
 
 func (o Options) withDefaults() Options {
@@ -244,6 +288,9 @@ func (a *App) Addrs() []netip.AddrPort { return a.listeners.addrs() }
 // DrainTimeout is over.
 func (a *App) Drain() {
 	a.draining.Store(true)
+	if a.door != nil {
+		a.door.Close() // a handover under way comes to nothing
+	}
 	a.reloads.Lock() // a reload under way ends first: it must not open what is closed here
 	defer a.reloads.Unlock()
 	began := time.Now()
@@ -251,15 +298,22 @@ func (a *App) Drain() {
 	defer deadline.Stop()
 	a.listeners.stop()
 	quiet := make(chan struct{}, len(a.workers))
-	a.server.Drain(min(5*time.Second, a.opts.DrainTimeout/2), func() { quiet <- struct{}{} })
+	left := a.opts.DrainTimeout - time.Since(began)
+	left -= min(left/10, time.Second) // copies are dropped and counted before the deadline here
+	a.server.Drain(copyGrace, left, func() { quiet <- struct{}{} })
 	for range a.workers {
 		select {
 		case <-quiet:
 		case <-deadline.C:
 			a.opts.Logger.Warn("drain timeout: what is left is cut", "after", a.opts.DrainTimeout)
-			return
+			return // Close cuts
 		}
 	}
+	a.allWorkers(func(done func()) { // what was counted in the turn that was the last is published after it
+		for _, w := range a.workers {
+			w.Post(done)
+		}
+	})
 	// Answers that are written but not yet taken by their clients.
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -281,17 +335,37 @@ func (a *App) connections() (n int) {
 	return n
 }
 
+// allWorkers has each worker do something and call done, and waits for that.
+func (a *App) allWorkers(do func(done func())) {
+	ended := make(chan struct{}, len(a.workers))
+	do(func() { ended <- struct{}{} })
+	late := time.NewTimer(workerTime)
+	defer late.Stop()
+	for range a.workers {
+		select {
+		case <-ended:
+		case <-late.C:
+			return
+		}
+	}
+}
+
+// workerTime is for workers that run; one that has stopped does not answer.
+const workerTime = 200 * time.Millisecond
+
 // Close ends everything at once. Drain first to lose nothing.
 func (a *App) Close() {
 	if a.listeners != nil {
 		a.listeners.stop()
 	}
+	if a.door != nil {
+		a.door.Close()
+	}
 	if a.admin != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		if err := a.admin.Close(ctx); err != nil {
-			a.opts.Logger.Debug("admin pages cut", "error", err)
-		}
+		a.closeAdmin()
+	}
+	if a.server != nil {
+		a.allWorkers(a.server.Cut) // both ends see that what is under way is not whole
 	}
 	if a.clusters != nil {
 		a.clusters.Close()

@@ -9,12 +9,14 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/umbra-mesh/umbra/internal/dataplane/listener"
 	"github.com/umbra-mesh/umbra/internal/dataplane/loop"
 	"github.com/umbra-mesh/umbra/internal/dataplane/proxy"
+	"github.com/umbra-mesh/umbra/internal/takeover"
 )
 
 // listeners opens and closes the sockets that the configuration asks for. It implements build.Listeners.
@@ -24,9 +26,14 @@ type listeners struct {
 	ports   map[uint32]uint32 // Gateway port -> port served, for messages
 	logger  *slog.Logger
 
+	limits Limits
+	paused atomic.Bool
+
 	mu   sync.Mutex
-	open map[string]*open         // by listener name
 	past [len(acceptStats)]uint64 // what closed sockets counted
+	open map[string]*open         // by listener name
+	live bool                     // connections are accepted
+	from *takeover.Heritage       // where sockets come from; nil: all are opened here
 	wg   sync.WaitGroup
 }
 
@@ -36,8 +43,10 @@ type open struct {
 	front  *proxy.Listener
 }
 
-func newListeners(s *proxy.Server, workers []*loop.Worker, ports map[uint32]uint32, logger *slog.Logger) *listeners {
-	return &listeners{server: s, workers: workers, ports: ports, logger: logger, open: map[string]*open{}}
+func newListeners(s *proxy.Server, workers []*loop.Worker, opts *Options) *listeners {
+	return &listeners{
+		server: s, workers: workers, ports: opts.Ports, logger: opts.Logger, limits: opts.Limits, open: map[string]*open{},
+	}
 }
 
 // acceptStats is what became of connections before they reached a worker.
@@ -45,16 +54,24 @@ var acceptStats = [...]struct {
 	name, help string
 	value      func(*listener.Stats) uint64
 }{
-	{"accepted", "Connections handed to a worker.", func(s *listener.Stats) uint64 { return s.Accepted.Load() }},
-	{"refused", "Connections closed at once, over the limit.", func(s *listener.Stats) uint64 { return s.Refused.Load() }},
-	{"starved", "Times accepting waited for descriptors or memory.", func(s *listener.Stats) uint64 { return s.Starved.Load() }},
-	{"failed", "Connections that died before they were accepted.", func(s *listener.Stats) uint64 { return s.Failed.Load() }},
+	{"umbra_listener_accepted_total", "Connections handed to a worker.",
+		func(s *listener.Stats) uint64 { return s.Accepted.Load() }},
+	{"umbra_listener_refused_total", "Connections closed at once, over a limit.",
+		func(s *listener.Stats) uint64 { return s.Refused.Load() }},
+	{"envoy_listener_downstream_global_cx_overflow", "Connections closed at once, over --max-connections.",
+		func(s *listener.Stats) uint64 { return s.OverAll.Load() }},
+	{"envoy_listener_downstream_cx_overflow", "Connections closed at once, over --max-listener-connections.",
+		func(s *listener.Stats) uint64 { return s.OverOwn.Load() }},
+	{"umbra_listener_starved_total", "Times accepting waited: few descriptors or little memory were left, or it was paused.",
+		func(s *listener.Stats) uint64 { return s.Starved.Load() }},
+	{"umbra_listener_failed_total", "Connections that died before they were accepted.",
+		func(s *listener.Stats) uint64 { return s.Failed.Load() }},
 }
 
 func (l *listeners) register(r *prometheus.Registry) {
 	for i, c := range acceptStats {
 		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "umbra_listener_" + c.name + "_total", Help: c.help,
+			Name: c.name, Help: c.help,
 		}, func() float64 {
 			l.mu.Lock()
 			defer l.mu.Unlock()
@@ -75,22 +92,47 @@ func (l *listeners) Set(cfg proxy.ListenerConfig) error {
 		o.front.Update(cfg)
 		return nil
 	}
-	socket, err := listener.Listen(cfg.Addr)
+	socket, err := l.listen(cfg.Addr)
 	if err != nil {
 		cause := errors.Unwrap(err) // err names the address too
 		return fmt.Errorf("listen on %s%s: %w", cfg.Addr, l.gatewayPort(cfg.Addr.Port()), cause)
 	}
-	socket.Logger = l.logger
 	old := l.open[cfg.Name]
 	o := &open{addr: cfg.Addr, socket: socket, front: l.server.NewListener(cfg)}
+	socket.Logger, socket.Paused, socket.Highest = l.logger, &l.paused, highestDescriptor()
+	socket.Limit, socket.Own, socket.OwnLimit = l.limits.Connections, &o.front.Conns, l.limits.ListenerConnections
 	l.open[cfg.Name] = o
+	if l.live {
+		l.serve(o)
+	}
+	l.close(old)
+	return nil
+}
+
+// listen takes the socket that a predecessor has for the address, or opens one.
+func (l *listeners) listen(addr netip.AddrPort) (*listener.Listener, error) {
+	if f := l.from.Use(socketName(addr)); f != nil {
+		return listener.Inherit(addr, f)
+	}
+	return listener.Listen(addr)
+}
+
+// begin accepts connections, on all sockets that are open and those that follow. What comes before waits in the queues.
+func (l *listeners) begin() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.live, l.from = true, nil
+	for _, o := range l.open {
+		l.serve(o)
+	}
+}
+
+func (l *listeners) serve(o *open) {
 	l.wg.Go(func() {
-		socket.Serve(l.workers, func(w *loop.Worker, fd int, peer, local netip.AddrPort) {
+		o.socket.Serve(l.workers, func(w *loop.Worker, fd int, peer, local netip.AddrPort) {
 			l.server.Accept(w, o.front, fd, peer, local)
 		})
 	})
-	l.close(old)
-	return nil
 }
 
 // gatewayPort names the port that the Gateway resource asks for, when another one is served in its place.
@@ -133,6 +175,31 @@ func (l *listeners) addrs() []netip.AddrPort {
 	slices.SortFunc(as, netip.AddrPort.Compare)
 	return as
 }
+
+// sockets are what a successor can have.
+func (l *listeners) sockets() []takeover.Socket {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var list []takeover.Socket
+	for _, o := range l.open {
+		list = append(list, takeover.Socket{Name: socketName(o.addr), Conn: o.socket})
+	}
+	return list
+}
+
+// leave stops accepting on the sockets that a successor has.
+func (l *listeners) leave(taken map[string]bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, o := range l.open {
+		if taken[socketName(o.addr)] {
+			o.socket.Leave()
+		}
+	}
+}
+
+// socketName is what a traffic socket is called between a process and its successor.
+func socketName(addr netip.AddrPort) string { return "traffic " + addr.String() }
 
 // stop takes what is in the accept queues and closes all sockets.
 func (l *listeners) stop() {

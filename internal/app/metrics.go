@@ -42,6 +42,7 @@ func (a *App) newMetrics() *prometheus.Registry {
 	)
 	a.listeners.register(r)
 	a.registerTracing(r)
+	a.registerPressure(r)
 	return r
 }
 

@@ -32,7 +32,9 @@ type Input struct {
 	Ports            map[uint32]uint32 // Gateway port -> port served
 	Outbound         netip.AddrPort    // a sidecar's outbound listener; zero: none
 	// OutboundPolicy is for requests to hosts that nothing names, if no Sidecar says; unset: they go where they were going.
-	OutboundPolicy mesh.OutboundPolicy
+	OutboundPolicy    mesh.OutboundPolicy
+	PathNormalization compile.PathNormalization
+	Clients           compile.ClientLimits
 }
 
 func (in *Input) loader() *source.Loader {
@@ -49,6 +51,7 @@ func (in *Input) compilation() compile.Options {
 	return compile.Options{
 		Profile: in.Profile, Bind: in.Bind, Ports: in.Ports, Outbound: in.Outbound, Namespace: in.Namespace,
 		Labels: in.Labels, Locality: in.Locality, OutboundPolicy: in.OutboundPolicy, Local: localAddrs(),
+		Paths: in.PathNormalization, Clients: in.Clients,
 	}
 }
 
@@ -62,7 +65,15 @@ type Options struct {
 	Mirror          mirror.Limits
 	Trace           TraceOptions
 	DrainTimeout    time.Duration // the most that stopping may take; 0: 25 s
+	Takeover        string        // path at which listening sockets come from the last process and go to the next; empty: none
+	Limits          Limits
 	Logger          *slog.Logger
+}
+
+// Limits bound what clients may hold. Zero values are no limit.
+type Limits struct {
+	Connections         int // of clients, in all
+	ListenerConnections int // of clients, for each listener
 }
 
 // TraceOptions say whether requests are traced.

@@ -145,6 +145,35 @@ func (p *outboundPolicy) String() string {
 
 func (*outboundPolicy) Type() string { return "allow-any|registry-only" }
 
+// pathNormalization is what is made of paths, by Istio's names.
+type pathNormalization compile.PathNormalization
+
+var pathNormalizations = map[string]pathNormalization{
+	"NONE": pathNormalization(compile.NormalizeNone), "BASE": pathNormalization(compile.NormalizeBase),
+	"MERGE_SLASHES":            pathNormalization(compile.NormalizeMergeSlashes),
+	"DECODE_AND_MERGE_SLASHES": pathNormalization(compile.NormalizeDecodedSlashes),
+}
+
+func (n *pathNormalization) Set(s string) error {
+	v, ok := pathNormalizations[s]
+	if !ok {
+		return fmt.Errorf("%q is none of NONE, BASE, MERGE_SLASHES and DECODE_AND_MERGE_SLASHES", s)
+	}
+	*n = v
+	return nil
+}
+
+func (n *pathNormalization) String() string {
+	for name, v := range pathNormalizations {
+		if v == *n {
+			return name
+		}
+	}
+	return ""
+}
+
+func (*pathNormalization) Type() string { return "NONE|BASE|MERGE_SLASHES|DECODE_AND_MERGE_SLASHES" }
+
 // locality is a region, with or without a zone and a subzone.
 type locality string
 

@@ -55,8 +55,13 @@ var all = app.Options{
 		AllowUnsupported: []string{"EnvoyFilter", "Sidecar"}, Profile: compile.Istio, Bind: "::1",
 		Ports: map[uint32]uint32{80: 8080, 443: 8443}, Outbound: netip.MustParseAddrPort("127.0.0.1:15001"),
 		OutboundPolicy: mesh.RegistryOnly, Locality: "r/z", RootNamespace: "root",
+		PathNormalization: compile.NormalizeMergeSlashes,
+		Clients: compile.ClientLimits{
+			HeadKiB: 8, HeadFields: 20, Head: time.Second, StreamIdle: time.Minute, Idle: 30 * time.Second,
+		},
 	},
 	Admin: "127.0.0.1:1", Workers: 3, AccessLog: "-", AccessLogCopies: true,
+	DrainTimeout: time.Minute, Takeover: "/run/door", Limits: app.Limits{Connections: 100, ListenerConnections: 50},
 	Mirror: mirror.Limits{Timeout: 3 * time.Second, MaxInFlight: 7, Window: 1 << 20, Memory: 2 << 20, MaxHops: 9},
 	Trace:  app.TraceOptions{Endpoint: "http://c:4318", Sampling: 50, Service: "edge", Formats: trace.W3C | trace.B3},
 }
@@ -66,10 +71,13 @@ func TestFlagsSetEverything(t *testing.T) {
 		"--allow-unsupported", "EnvoyFilter", "--allow-unsupported", "Sidecar", "--profile", "istio", "--bind", "::1",
 		"--port", "80=8080", "--port", "443=8443", "--outbound", "127.0.0.1:15001", "--admin", "127.0.0.1:1",
 		"--outbound-policy", "registry-only", "--locality", "r/z", "--root-namespace", "root",
+		"--path-normalization", "MERGE_SLASHES",
 		"--workers", "3", "--access-log", "-", "--access-log-copies", "--mirror-timeout", "3s",
 		"--mirror-max-in-flight", "7", "--mirror-window", "1Mi", "--mirror-memory", "2097152", "--mirror-max-hops", "9",
 		"--trace-otlp", "http://c:4318", "--trace-sampling", "50", "--trace-service-name", "edge",
-		"--trace-formats", "w3c,b3")
+		"--trace-formats", "w3c,b3", "--drain-timeout", "1m", "--max-head", "8k",
+		"--max-head-fields", "20", "--head-timeout", "1s", "--stream-idle-timeout", "1m", "--idle-timeout", "30s", "--takeover", "/run/door", "--max-connections", "100",
+		"--max-listener-connections", "50")
 	if d := diff(all, got); d != "" {
 		t.Error(d)
 	}
@@ -83,8 +91,11 @@ func TestEnvironmentSetsEverything(t *testing.T) {
 		"UMBRA_WORKERS": "3", "UMBRA_ACCESS_LOG": "-", "UMBRA_ACCESS_LOG_COPIES": "1", "UMBRA_MIRROR_TIMEOUT": "3s",
 		"UMBRA_MIRROR_MAX_IN_FLIGHT": "7", "UMBRA_MIRROR_WINDOW": "1Mi", "UMBRA_MIRROR_MEMORY": "2Mi",
 		"UMBRA_MIRROR_MAX_HOPS": "9", "UMBRA_OUTBOUND_POLICY": "registry-only", "UMBRA_LOCALITY": "r/z",
-		"UMBRA_ROOT_NAMESPACE": "root", "UMBRA_TRACE_OTLP": "http://c:4318", "UMBRA_TRACE_SAMPLING": "50",
-		"UMBRA_TRACE_SERVICE_NAME": "edge", "UMBRA_TRACE_FORMATS": "b3,w3c",
+		"UMBRA_ROOT_NAMESPACE": "root", "UMBRA_PATH_NORMALIZATION": "MERGE_SLASHES", "UMBRA_TRACE_OTLP": "http://c:4318", "UMBRA_TRACE_SAMPLING": "50",
+		"UMBRA_TRACE_SERVICE_NAME": "edge", "UMBRA_TRACE_FORMATS": "b3,w3c", "UMBRA_DRAIN_TIMEOUT": "60s",
+		"UMBRA_MAX_HEAD": "8Ki", "UMBRA_MAX_HEAD_FIELDS": "20", "UMBRA_HEAD_TIMEOUT": "1s",
+		"UMBRA_STREAM_IDLE_TIMEOUT": "1m", "UMBRA_IDLE_TIMEOUT": "30s",
+		"UMBRA_TAKEOVER": "/run/door", "UMBRA_MAX_CONNECTIONS": "100", "UMBRA_MAX_LISTENER_CONNECTIONS": "50",
 	}
 	if d := diff(all, parse(t, env)); d != "" {
 		t.Error(d)
@@ -121,9 +132,10 @@ func TestDefaultsServeEveryGatewayOnAllAddresses(t *testing.T) {
 	got := parse(t, nil, "-f", "a")
 	want := app.Options{
 		Input: app.Input{
-			Paths: []string{"a"}, Namespace: "default", Bind: "0.0.0.0", AllowUnsupported: nil, RootNamespace: "istio-system",
+			Clients: compile.ClientLimits{HeadKiB: 60, HeadFields: 100, Head: 10 * time.Second, StreamIdle: 5 * time.Minute},
+			Paths:   []string{"a"}, Namespace: "default", Bind: "0.0.0.0", AllowUnsupported: nil, RootNamespace: "istio-system",
 		},
-		Admin: "127.0.0.1:15000",
+		Admin: "127.0.0.1:15000", DrainTimeout: 25 * time.Second,
 		Trace: app.TraceOptions{Sampling: 1, Service: "umbra"},
 		Mirror: mirror.Limits{
 			Timeout: 15 * time.Second, MaxInFlight: 256, Window: 8 << 20, Memory: int64(mirrorMemory("/")), MaxHops: 3,

@@ -30,6 +30,7 @@ type inputFlags struct {
 	outboundPolicy   outboundPolicy
 	locality         locality
 	rootNamespace    string
+	paths            pathNormalization
 }
 
 func (f *inputFlags) add(flags *pflag.FlagSet) {
@@ -56,6 +57,9 @@ func (f *inputFlags) add(flags *pflag.FlagSet) {
 	flags.Var(&f.locality, "locality", "Where this proxy is: endpoints that are near come first, where outliers are detected.")
 	flags.StringVar(&f.rootNamespace, "root-namespace", "istio-system",
 		"Namespace whose DestinationRules and Sidecars are for all.")
+	flags.Var(&f.paths, "path-normalization",
+		"What is made of a request's path before it is matched and sent on, as by Istio's meshConfig.pathNormalization: "+
+			"BASE resolves /./ and /../, MERGE_SLASHES makes // one too, DECODE_AND_MERGE_SLASHES decodes %2F and %5C first.")
 }
 
 // noPaths refuses arguments, and tells that paths are given with -f.
@@ -75,6 +79,6 @@ func (f *inputFlags) input(stdin io.Reader) (app.Input, error) {
 		Paths: f.files, Recursive: f.recursive, Stdin: stdin, Namespace: f.namespace, Labels: f.labels,
 		AllowUnsupported: f.allowUnsupported, Profile: compile.Profile(f.profile), Bind: f.bind.String(), Ports: f.ports,
 		Outbound: f.outbound.AddrPort, OutboundPolicy: mesh.OutboundPolicy(f.outboundPolicy), Locality: string(f.locality),
-		RootNamespace: f.rootNamespace,
+		RootNamespace: f.rootNamespace, PathNormalization: compile.PathNormalization(f.paths),
 	}, nil
 }

@@ -4,10 +4,10 @@ package cli
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/umbra-mesh/umbra/internal/dataplane/pressure"
 )
 
 // quantity is a number of bytes, written as Kubernetes does: 48Mi, 1.5Gi, 64M, or plain.
@@ -58,66 +58,8 @@ func (*quantity) Type() string { return "BYTES" }
 // mirrorMemory is the default bound on memory for copies: 48 MiB, less where the process itself may have little.
 func mirrorMemory(root string) quantity {
 	limit := quantity(48 << 20)
-	if most := memoryLimit(root); most > 0 {
+	if most := pressure.MemoryLimit(root); most > 0 {
 		limit = min(limit, quantity(most/8))
 	}
 	return limit
-}
-
-// memoryLimit is what the process may use, by its cgroup and the machine, in bytes; 0 if nothing tells. root is "/".
-func memoryLimit(root string) int64 {
-	limit := int64(0)
-	lower := func(n int64) {
-		if n > 0 && (limit == 0 || n < limit) {
-			limit = n
-		}
-	}
-	lower(totalMemory(read(root, "proc/meminfo")))
-	for line := range strings.Lines(read(root, "proc/self/cgroup")) {
-		part := strings.SplitN(strings.TrimSpace(line), ":", 3)
-		if len(part) != 3 {
-			continue
-		}
-		// Within a container the path may be the host's, and its own group is at the mount's top.
-		switch {
-		case part[1] == "": // version 2: every group above counts too
-			for dir := filepath.Clean("/" + part[2]); ; dir = filepath.Dir(dir) {
-				lower(number(read(root, "sys/fs/cgroup"+dir+"/memory.max")))
-				if dir == "/" {
-					break
-				}
-			}
-		case strings.Contains(","+part[1]+",", ",memory,"):
-			lower(number(read(root, "sys/fs/cgroup/memory"+part[2]+"/memory.limit_in_bytes")))
-			lower(number(read(root, "sys/fs/cgroup/memory/memory.limit_in_bytes")))
-		}
-	}
-	return limit
-}
-
-func totalMemory(meminfo string) int64 {
-	for line := range strings.Lines(meminfo) {
-		if f := strings.Fields(line); len(f) == 3 && f[0] == "MemTotal:" {
-			return number(f[1]) << 10
-		}
-	}
-	return 0
-}
-
-// number is 0 for what is none ("max").
-func number(s string) int64 {
-	n, err := strconv.ParseInt(strings.TrimSpace(s), 10, 64)
-	if err != nil {
-		return 0
-	}
-	return n
-}
-
-// read is empty for a file that cannot be read: other systems do not have them.
-func read(root, name string) string {
-	b, err := os.ReadFile(filepath.Join(root, name))
-	if err != nil {
-		return ""
-	}
-	return string(b)
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/umbra-mesh/umbra/internal/app"
+	"github.com/umbra-mesh/umbra/internal/controlplane/compile"
 	"github.com/umbra-mesh/umbra/internal/dataplane/trace"
 )
 
@@ -29,6 +30,15 @@ type runFlags struct {
 type serveFlags struct {
 	admin           string
 	workers         int
+	drainTimeout    time.Duration
+	takeover        string
+	maxHead         quantity
+	maxHeadFields   int
+	headTimeout     time.Duration
+	streamIdle      time.Duration
+	idle            time.Duration
+	maxConns        int
+	maxOwnConns     int
 	accessLog       string
 	accessLogCopies bool
 	mirrorTimeout   time.Duration
@@ -64,9 +74,23 @@ func (f *runFlags) command() *cobra.Command {
 }
 
 func (f *serveFlags) add(flags *pflag.FlagSet) {
-	f.mirrorWindow, f.mirrorMemory = 8<<20, mirrorMemory("/")
+	f.maxHead, f.mirrorWindow, f.mirrorMemory = 60<<10, 8<<20, mirrorMemory("/")
 	flags.StringVar(&f.admin, "admin", "127.0.0.1:15000", "Serve the admin pages at this `ADDR`; none if empty.")
 	flags.IntVar(&f.workers, "workers", 0, "Event loops; 0 is one for each CPU.")
+	flags.DurationVar(&f.drainTimeout, "drain-timeout", 25*time.Second,
+		"Longest that stopping may take: requests under way are answered, then copies may end for at most 5s of it.")
+	flags.StringVar(&f.takeover, "takeover", "",
+		"Take the listening sockets over from the umbra that waits at the Unix socket `PATH`, and wait there for the next one.")
+	flags.Var(&f.maxHead, "max-head", "Most bytes of a request's head, rounded up to KiB; more are answered 431. At most 8Mi.")
+	flags.IntVar(&f.maxHeadFields, "max-head-fields", 100, "Most fields of a request's head; more are answered 431.")
+	flags.DurationVar(&f.headTimeout, "head-timeout", 10*time.Second, "Longest that a request's head may take to come.")
+	flags.DurationVar(&f.streamIdle, "stream-idle-timeout", 5*time.Minute,
+		"Longest that nothing may move of a request and its answer, unless its route says.")
+	flags.DurationVar(&f.idle, "idle-timeout", 0,
+		"Longest that a client's connection may be without a request; by default 1m at gateways and 1h at --outbound.")
+	flags.IntVar(&f.maxConns, "max-connections", 0,
+		"Most connections of clients in all; more are closed at once. 0 is as many as there are descriptors.")
+	flags.IntVar(&f.maxOwnConns, "max-listener-connections", 0, "Most connections of clients for each listener; 0 is no limit.")
 	flags.StringVar(&f.accessLog, "access-log", "",
 		"Write a line about each request to this `FILE`, - for standard output; none if empty.")
 	flags.BoolVar(&f.accessLogCopies, "access-log-copies", false, "Write a line about each copy too.")
@@ -100,6 +124,22 @@ func (f *serveFlags) serving(cmd *cobra.Command, in app.Input) (app.Options, err
 	switch {
 	case f.workers < 0:
 		err = fmt.Errorf("--workers %d is negative", f.workers)
+	case f.drainTimeout <= 0:
+		err = fmt.Errorf("--drain-timeout %s is not positive", f.drainTimeout)
+	case f.maxHead > 8<<20:
+		err = fmt.Errorf("--max-head %s is more than 8Mi", f.maxHead.String())
+	case f.maxHeadFields < 1 || f.maxHeadFields > 1<<16:
+		err = fmt.Errorf("--max-head-fields %d is not between 1 and 65536", f.maxHeadFields)
+	case f.headTimeout <= 0:
+		err = fmt.Errorf("--head-timeout %s is not positive", f.headTimeout)
+	case f.streamIdle <= 0:
+		err = fmt.Errorf("--stream-idle-timeout %s is not positive", f.streamIdle)
+	case f.idle < 0:
+		err = fmt.Errorf("--idle-timeout %s is negative", f.idle)
+	case f.maxConns < 0:
+		err = fmt.Errorf("--max-connections %d is negative", f.maxConns)
+	case f.maxOwnConns < 0:
+		err = fmt.Errorf("--max-listener-connections %d is negative", f.maxOwnConns)
 	case f.accessLogCopies && f.accessLog == "":
 		err = errors.New("--access-log-copies needs --access-log")
 	case f.mirrorTimeout <= 0:
@@ -114,8 +154,14 @@ func (f *serveFlags) serving(cmd *cobra.Command, in app.Input) (app.Options, err
 	if err != nil {
 		return app.Options{}, err
 	}
+	in.Clients = compile.ClientLimits{
+		HeadKiB: uint32((f.maxHead + 1<<10 - 1) >> 10), HeadFields: uint32(f.maxHeadFields),
+		Head: f.headTimeout, StreamIdle: f.streamIdle, Idle: f.idle,
+	}
 	opts := app.Options{
 		Input: in, Admin: f.admin, Workers: f.workers, AccessLog: f.accessLog, AccessLogCopies: f.accessLogCopies,
+		DrainTimeout: f.drainTimeout, Takeover: f.takeover,
+		Limits: app.Limits{Connections: f.maxConns, ListenerConnections: f.maxOwnConns},
 		Logger: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)),
 	}
 	opts.Trace = app.TraceOptions{
@@ -157,16 +203,26 @@ func serve(cmd *cobra.Command, opts app.Options, beside func(context.Context, *a
 	defer running.Wait()
 	defer cancel()
 
-	for s := range signals {
-		if s != syscall.SIGHUP {
-			opts.Logger.Info("draining; a second signal cuts", "signal", s.String())
-			break
-		}
+	for until(a, opts.Logger, signals) {
 		a.Reload()
 		a.Reopen()
 	}
 	cancel()
 	return stop(a, signals)
+}
+
+// until waits for a signal to reload, or returns false when the process is to end.
+func until(a *app.App, logger *slog.Logger, signals <-chan os.Signal) bool {
+	select {
+	case s := <-signals:
+		if s == syscall.SIGHUP {
+			return true
+		}
+		logger.Info("draining; a second signal cuts", "signal", s.String())
+	case <-a.TakenOver():
+		logger.Info("draining; a signal cuts")
+	}
+	return false
 }
 
 // sameSignal is how long a drain has to end, after a second signal, for nothing to be cut.

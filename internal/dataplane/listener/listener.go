@@ -33,8 +33,10 @@ const logEvery = time.Second
 // Stats counts what became of connections. Safe from every goroutine.
 type Stats struct {
 	Accepted atomic.Uint64 // handed to a worker
-	Refused  atomic.Uint64 // closed at once: the limit, or no worker runs any more
-	Starved  atomic.Uint64 // attempts to accept that failed for want of descriptors or memory
+	Refused  atomic.Uint64 // closed at once: over a limit, or no worker runs any more
+	OverAll  atomic.Uint64 // of these, the ones over Limit
+	OverOwn  atomic.Uint64 // of these, the ones over OwnLimit
+	Starved  atomic.Uint64 // times that accepting waited: no descriptors or memory were left, or it was paused
 	Failed   atomic.Uint64 // other failures of accept: mostly connections that died in the queue
 }
 
@@ -44,6 +46,16 @@ type Listener struct {
 	Logger *slog.Logger // nil: none
 	Stats  Stats
 
+	// Own and OwnLimit bound this listener's connections. Own counts them: the acceptor up, whoever serves them down when
+	// they end. No limit if it is 0.
+	Own      *atomic.Int64
+	OwnLimit int
+	// Paused has new connections wait in the accept queue while it is set; nil: never.
+	Paused *atomic.Bool
+	// Highest is a descriptor: while all up to it are in use, new connections wait, so that those that are there can have
+	// what they need. 0: none.
+	Highest int
+
 	addr netip.AddrPort
 	file *os.File
 	raw  syscall.RawConn
@@ -52,14 +64,16 @@ type Listener struct {
 	serving bool // guarded by mu
 	closed  bool // guarded by mu
 
-	closing chan struct{} // Close was called
+	leave   bool          // set before closing is closed: what is in the queue is another process's
+	closing chan struct{} // Close or Leave was called
 	done    chan struct{} // Serve has returned
 
 	// Owned by the acceptor.
 	workers []*loop.Worker
-	next    int // where the search for the worker with the fewest begins
+	next    int  // where the search for the worker with the fewest begins
+	tight   bool // the last descriptor was above Highest
 	logged  time.Time
-	accept  func(fd, flags int) (int, unix.Sockaddr, error)
+	accept  func(fd int) (int, unix.Sockaddr, error) // of a non-blocking connection
 }
 
 // Listen binds addr and listens. Port 0 picks a free one; [::] takes IPv4 too.
@@ -68,24 +82,67 @@ func Listen(addr netip.AddrPort) (*Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen on %v: %w", addr, err)
 	}
-	file := os.NewFile(uintptr(fd), "listener "+bound.String()) // non-blocking: Go's netpoller parks it
+	l, err := newListener(os.NewFile(uintptr(fd), "listener "+bound.String())) // non-blocking: Go's netpoller parks it
+	if err != nil {
+		return nil, fmt.Errorf("listen on %v: %w", addr, err)
+	}
+	l.addr = bound
+	return l, nil
+}
+
+// Inherit takes over a socket that another process has opened for addr. It owns file from the call on, also if it
+// fails.
+func Inherit(addr netip.AddrPort, file *os.File) (*Listener, error) {
+	l, err := newListener(file)
+	if err != nil {
+		return nil, fmt.Errorf("inherit %v: %w", addr, err)
+	}
+	if l.addr, err = l.bound(); err == nil && addr.Port() != 0 && l.addr != addr {
+		err = fmt.Errorf("the socket listens on %v", l.addr)
+	}
+	if err != nil {
+		file.Close()
+		return nil, fmt.Errorf("inherit %v: %w", addr, err)
+	}
+	return l, nil
+}
+
+func newListener(file *os.File) (*Listener, error) {
 	raw, err := file.SyscallConn()
 	if err != nil {
 		file.Close()
-		return nil, fmt.Errorf("listen on %v: %w", addr, err)
+		return nil, err
 	}
 	return &Listener{
-		addr: bound, file: file, raw: raw, accept: unix.Accept4,
-		closing: make(chan struct{}), done: make(chan struct{}),
+		file: file, raw: raw, accept: acceptOne, closing: make(chan struct{}), done: make(chan struct{}),
 	}, nil
 }
+
+// bound is where an inherited socket listens.
+func (l *Listener) bound() (at netip.AddrPort, err error) {
+	failed := l.raw.Control(func(fd uintptr) {
+		var listening int
+		var name unix.Sockaddr
+		if listening, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err != nil {
+			err = os.NewSyscallError("getsockopt", err)
+		} else if listening == 0 {
+			err = errors.New("the socket does not listen")
+		} else if name, err = unix.Getsockname(int(fd)); err == nil {
+			at = loop.AddrPort(name)
+		}
+	})
+	return at, errors.Join(failed, err)
+}
+
+// SyscallConn gives the listening socket, to pass it on to another process.
+func (l *Listener) SyscallConn() (syscall.RawConn, error) { return l.raw, nil }
 
 func listen(addr netip.AddrPort) (fd int, bound netip.AddrPort, err error) {
 	sa, family, err := loop.Sockaddr(addr)
 	if err != nil {
 		return -1, bound, err
 	}
-	fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	fd, err = socket(family)
 	if err != nil {
 		return -1, bound, os.NewSyscallError("socket", err)
 	}
@@ -140,7 +197,7 @@ func (l *Listener) Serve(workers []*loop.Worker, accept Accept) {
 	for !l.isClosing() {
 		starved := false
 		err := l.raw.Read(func(fd uintptr) bool {
-			starved = l.acceptAll(int(fd), math.MaxInt, accept)
+			starved = l.held(int(fd)) || l.acceptAll(int(fd), false, accept)
 			return starved
 		})
 		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -151,14 +208,25 @@ func (l *Listener) Serve(workers []*loop.Worker, accept Accept) {
 			l.rest()
 		}
 	}
-	// What the kernel has accepted on our behalf would be reset: take it first.
-	_ = l.raw.Control(func(fd uintptr) { l.acceptAll(int(fd), backlog, accept) })
+	if !l.leave {
+		// What the kernel has accepted on our behalf would be reset: take it first.
+		_ = l.raw.Control(func(fd uintptr) { l.acceptAll(int(fd), true, accept) })
+	}
 }
 
 // Close takes what is in the accept queue, closes the socket and waits until that is done. Connections stay.
-func (l *Listener) Close() {
+func (l *Listener) Close() { l.end(false) }
+
+// Leave closes the socket for this process, and waits until that is done: another one has it too, and takes what is in
+// the accept queue.
+func (l *Listener) Leave() { l.end(true) }
+
+func (l *Listener) end(leave bool) {
 	l.mu.Lock()
 	first, serving := !l.closed, l.serving
+	if first {
+		l.leave = leave
+	}
 	l.closed = true
 	l.mu.Unlock()
 	if first {
@@ -194,14 +262,48 @@ func (l *Listener) rest() {
 	}
 }
 
-// acceptAll accepts at most so many connections until the queue is empty, and reports whether it had to stop before,
-// for want of descriptors.
-func (l *Listener) acceptAll(listening, most int, accept Accept) bool {
+// held reports whether connections must wait.
+func (l *Listener) held(listening int) bool {
+	why := ""
+	if l.tight {
+		// The kernel gives the lowest free descriptor.
+		fd, err := unix.FcntlInt(uintptr(listening), unix.F_DUPFD_CLOEXEC, 0)
+		if err == nil {
+			_ = unix.Close(fd)
+		}
+		if l.tight = err != nil || fd > l.Highest; l.tight {
+			why = "few descriptors are left"
+		}
+	}
+	if l.Paused != nil && l.Paused.Load() {
+		why = "overload"
+	}
+	if why == "" {
+		return false
+	}
+	l.Stats.Starved.Add(1)
+	l.complain(why, "above", l.Highest)
+	return true
+}
+
+// acceptAll accepts until the queue is empty, and reports whether it had to stop before, for want of descriptors or
+// because connections must wait. The last time none waits, and no more are taken than the queue may have held.
+func (l *Listener) acceptAll(listening int, last bool, accept Accept) bool {
+	most := math.MaxInt
+	if last {
+		most = backlog
+	}
 	for range most {
-		fd, sa, err := l.accept(listening, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		fd, sa, err := l.accept(listening)
 		switch err {
 		case nil:
 			l.hand(fd, loop.AddrPort(sa), accept)
+			if l.Highest > 0 && fd > l.Highest {
+				l.tight = true
+			}
+			if !last && (l.tight || l.Paused != nil && l.Paused.Load()) && l.held(listening) {
+				return true
+			}
 		case unix.EAGAIN:
 			return false
 		case unix.EINTR:
@@ -228,8 +330,15 @@ func (l *Listener) hand(fd int, peer netip.AddrPort, accept Accept) {
 	}
 	at, all := l.fewest()
 	if l.Limit > 0 && all >= l.Limit {
+		l.Stats.OverAll.Add(1)
 		l.refuse(fd)
 		l.complain("limit of connections reached", "limit", l.Limit)
+		return
+	}
+	if l.OwnLimit > 0 && l.Own.Load() >= int64(l.OwnLimit) {
+		l.Stats.OverOwn.Add(1)
+		l.refuse(fd)
+		l.complain("limit of this listener's connections reached", "limit", l.OwnLimit)
 		return
 	}
 	local := l.addr
@@ -237,7 +346,13 @@ func (l *Listener) hand(fd int, peer netip.AddrPort, accept Accept) {
 		local = loop.AddrPort(sa)
 	}
 	w := l.workers[at]
+	if l.Own != nil {
+		l.Own.Add(1)
+	}
 	if !w.Hand(func() { accept(w, fd, peer, local) }) {
+		if l.Own != nil {
+			l.Own.Add(-1)
+		}
 		l.refuse(fd)
 		return
 	}

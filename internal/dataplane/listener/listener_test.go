@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -250,14 +251,14 @@ func TestCloseTakesWhatIsInTheQueueFirst(t *testing.T) {
 	// The acceptor is held in its first call until the queue has more.
 	held, release := make(chan struct{}), make(chan struct{})
 	accept, first := l.accept, true
-	l.accept = func(fd, flags int) (int, unix.Sockaddr, error) {
+	l.accept = func(fd int) (int, unix.Sockaddr, error) {
 		if first {
 			first = false
 			close(held)
 			<-release
 			return -1, nil, unix.EAGAIN // as if it had come a moment earlier
 		}
-		return accept(fd, flags)
+		return accept(fd)
 	}
 	serve(t, l, workers, greet)
 	var conns []net.Conn
@@ -318,13 +319,13 @@ func TestFailureOfOneConnectionDoesNotEndAccepting(t *testing.T) {
 	l := listenHere(t)
 	failures := []error{unix.ECONNABORTED, unix.EINTR, unix.EPROTO}
 	accept := l.accept
-	l.accept = func(fd, flags int) (int, unix.Sockaddr, error) {
+	l.accept = func(fd int) (int, unix.Sockaddr, error) {
 		if len(failures) > 0 {
 			err := failures[0]
 			failures = failures[1:]
 			return -1, nil, err
 		}
-		return accept(fd, flags)
+		return accept(fd)
 	}
 	serve(t, l, startWorkers(t, 1), greet)
 	expectHello(t, dial(t, l))
@@ -376,5 +377,165 @@ func TestPortInUseIsAnErrorThatNamesIt(t *testing.T) {
 	}
 	if !errors.Is(err, unix.EADDRINUSE) {
 		t.Errorf("%v does not wrap EADDRINUSE", err)
+	}
+}
+
+// lend gives the socket a second descriptor, as another process has it.
+func lend(t *testing.T, l *Listener) *os.File {
+	t.Helper()
+	raw, err := l.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var f *os.File
+	if err := raw.Control(func(fd uintptr) {
+		dup, err := unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		f = os.NewFile(uintptr(dup), "lent")
+	}); err != nil || f == nil {
+		t.Fatalf("%v, %v", f, err)
+	}
+	return f
+}
+
+func TestSocketGoesFromOneListenerToTheNextWithoutALoss(t *testing.T) {
+	workers := startWorkers(t, 1)
+	old := listenHere(t)
+	old.accept = func(int) (int, unix.Sockaddr, error) { return -1, nil, unix.EAGAIN } // it is late for all of them
+	serve(t, old, workers, greet)
+	var conns []net.Conn
+	for range 20 {
+		conns = append(conns, dial(t, old))
+	}
+	l, err := Inherit(old.Addr(), lend(t, old))
+	if err != nil {
+		t.Fatal(err)
+	}
+	old.Leave()
+	if l.Addr() != old.Addr() {
+		t.Errorf("listens on %v, want %v", l.Addr(), old.Addr())
+	}
+	for range 20 {
+		conns = append(conns, dial(t, l))
+	}
+	serve(t, l, workers, greet)
+	for _, c := range conns {
+		expectHello(t, c)
+	}
+	until(t, "all are counted", func() bool { return l.Stats.Accepted.Load() == 40 })
+}
+
+func TestInheritedSocketMustListenThere(t *testing.T) {
+	l := listenHere(t)
+	if _, err := Inherit(netip.MustParseAddrPort("127.0.0.1:1"), lend(t, l)); err == nil {
+		t.Error("took a socket of another address")
+	}
+	fd, err := socket(unix.AF_INET)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Inherit(anyPort, os.NewFile(uintptr(fd), "idle")); err == nil {
+		t.Error("took a socket that does not listen")
+	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Inherit(anyPort, null); err == nil {
+		t.Error("took what is no socket")
+	}
+}
+
+func TestConnectionsBeyondAListenersOwnLimitAreClosedAndCounted(t *testing.T) {
+	workers := startWorkers(t, 2)
+	one, other := listenHere(t), listenHere(t)
+	one.Own, one.OwnLimit = new(atomic.Int64), 2
+	serve(t, one, workers, greet)
+	serve(t, other, workers, greet)
+	expectHello(t, dial(t, one))
+	for range 3 {
+		expectHello(t, dial(t, other))
+	}
+	expectHello(t, dial(t, one))
+	if b, err := io.ReadAll(dial(t, one)); err != nil || len(b) != 0 {
+		t.Errorf("got %q, %v, want the connection closed", b, err)
+	}
+	if refused, over := one.Stats.Refused.Load(), one.Stats.OverOwn.Load(); refused != 1 || over != 1 {
+		t.Errorf("%d refused, %d over the limit, want 1", refused, over)
+	}
+	one.Own.Add(-1) // as who serves them does when one ends
+	expectHello(t, dial(t, one))
+}
+
+func TestConnectionsWaitWhileAcceptingIsPaused(t *testing.T) {
+	l := listenHere(t)
+	l.Paused = new(atomic.Bool)
+	l.Paused.Store(true)
+	serve(t, l, startWorkers(t, 1), greet)
+	c := dial(t, l)
+	until(t, "accepting has waited twice", func() bool { return l.Stats.Starved.Load() >= 2 })
+	if n := l.Stats.Accepted.Load(); n != 0 {
+		t.Fatalf("%d accepted while paused", n)
+	}
+	l.Paused.Store(false)
+	expectHello(t, c)
+}
+
+func TestPausedListenerStillTakesWhatIsInTheQueueWhenItCloses(t *testing.T) {
+	l := listenHere(t)
+	l.Paused = new(atomic.Bool)
+	l.Paused.Store(true)
+	serve(t, l, startWorkers(t, 1), greet)
+	c := dial(t, l)
+	until(t, "accepting has waited", func() bool { return l.Stats.Starved.Load() >= 1 })
+	l.Close()
+	expectHello(t, c)
+}
+
+func TestConnectionsWaitForDescriptorsBelowTheHighest(t *testing.T) {
+	l := listenHere(t)
+	const room = 6
+	// Every descriptor up to the next one is in use.
+	var low []*os.File
+	null := func() *os.File {
+		f, err := os.Open(os.DevNull)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { f.Close() })
+		return f
+	}
+	workers := startWorkers(t, 1)
+	for range 64 { // those of other tests' ends may still be about to close
+		low = append(low, null())
+	}
+	number := func(f *os.File) (n int) {
+		raw, err := f.SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := raw.Control(func(fd uintptr) { n = int(fd) }); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	l.Highest = number(low[len(low)-1]) + room
+	serve(t, l, workers, greet)
+	var conns []net.Conn
+	for range 2 * room { // each takes two, one of them the test's own
+		conns = append(conns, dial(t, l))
+	}
+	until(t, "accepting waits", func() bool { return l.Stats.Starved.Load() >= 2 })
+	if n := l.Stats.Accepted.Load(); n > room+1 {
+		t.Errorf("%d accepted with room for %d", n, room)
+	}
+	for _, f := range low {
+		f.Close()
+	}
+	for _, c := range conns {
+		expectHello(t, c)
 	}
 }
