@@ -1,0 +1,410 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package model_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/umbra-mesh/umbra/internal/dataplane/loop"
+)
+
+// style is how a far end behaves.
+type style int
+
+const (
+	good   style = iota // answers everything, whole
+	wild                // does at random all that can be done wrong
+	dead                // refuses connections
+	late                // is slow to accept, or never does
+	hangs               // accepts and reads nothing
+	silent              // reads and never answers
+)
+
+// origin is an upstream or a mirror: a place that workers dial.
+type origin struct {
+	m      *model
+	name   string
+	mirror bool
+	style  style
+	conns  uint64
+}
+
+// attempt is what a far end saw and did of one request.
+type attempt struct {
+	origin   *origin
+	nth      int
+	got      int // bytes of the body
+	whole    bool
+	status   int
+	size     int    // of the answer's body
+	key      uint64 // of its bytes
+	final    bool   // a whole final head was written
+	answered bool   // all of the answer was written
+}
+
+func (o *origin) arrive(p *loop.Peer) loop.Arrival {
+	o.conns++
+	r := rnd(o.m.seed, text(o.name), o.conns)
+	f := &far{origin: o, m: o.m, p: p, r: r, pace: o.m.pace(r)}
+	f.in = reader{onHead: f.onHead, onData: f.onData, onEnd: f.onEnd}
+	p.News = f.news
+	a := loop.Arrival{Link: o.m.link(r)}
+	switch o.style {
+	case dead:
+		a.Refuse = true
+	case late:
+		a.Never = r.IntN(3) == 0
+		a.After = time.Duration(r.IntN(3000)) * time.Millisecond
+	case wild:
+		a.Refuse = r.IntN(12) == 0
+		a.Never = r.IntN(30) == 0
+	}
+	return a
+}
+
+// pace is how fast an end reads: bytes a step. 0: all at once.
+type pace struct {
+	bytes int
+	step  time.Duration
+}
+
+func (m *model) pace(r *rand.Rand) pace {
+	if r.IntN(4) > 0 {
+		return pace{}
+	}
+	return pace{1000 + r.IntN(20000), time.Duration(1+r.IntN(20)) * time.Millisecond}
+}
+
+func (m *model) link(r *rand.Rand) loop.Link {
+	l := loop.Link{
+		Seed: r.Uint64(), Latency: time.Duration(10+r.IntN(3000)) * time.Microsecond,
+		Room: []int{2 << 10, 16 << 10, 64 << 10, 256 << 10}[r.IntN(4)],
+	}
+	if r.IntN(2) == 0 {
+		l.Jitter = time.Duration(r.IntN(2000)) * time.Microsecond
+	}
+	if r.IntN(3) == 0 {
+		l.Piece = []int{600, 1500, 9000}[r.IntN(3)]
+	}
+	return l
+}
+
+// far is one connection at an origin.
+type far struct {
+	origin  *origin
+	m       *model
+	p       *loop.Peer
+	r       *rand.Rand
+	pace    pace
+	resting bool // for its next step
+	stopped bool // reads no more
+	in      reader
+
+	now     *attempt
+	deed    deed
+	cut     int // of the body or the answer, by deed
+	out     []byte
+	closing bool // when out is written
+	dropped bool
+	heads   int
+	said    bool // that this connection ends
+}
+
+// deed is what an origin does with one request.
+type deed int
+
+const (
+	answer deed = iota
+	answerEarly
+	answerLate
+	answerSlowly
+	answerInterim
+	answerAndClose
+	answerTooMuch
+	never
+	garbage
+	resetAtHead
+	finAtHead
+	resetInBody
+	stopReading
+	resetInAnswer
+	finInAnswer
+	deeds
+)
+
+func (f *far) news() {
+	if f.p.Over() {
+		return
+	}
+	if f.p.Reset() {
+		f.p.Abort()
+		return
+	}
+	f.write()
+	f.read()
+}
+
+func (f *far) read() {
+	if f.resting || f.stopped || f.origin.style == hangs {
+		return
+	}
+	b := f.p.Arrived()
+	if f.pace.bytes > 0 && len(b) > f.pace.bytes {
+		b = b[:f.pace.bytes]
+	}
+	if len(b) > 0 {
+		f.in.feed(b)
+		if f.in.wrong != "" {
+			f.m.fail("%s got what is no HTTP: %s", f.origin.name, f.in.wrong)
+			f.p.Abort()
+		}
+		if f.p.Over() {
+			return
+		}
+		f.p.Take(len(b))
+	}
+	if f.stopped {
+		return
+	}
+	if len(f.p.Arrived()) > 0 {
+		f.resting = true
+		f.p.After(f.pace.step, func() { f.resting = false; f.news() })
+		return
+	}
+	if f.p.Ended() {
+		if !f.in.idle() && f.origin.mirror {
+			f.m.fail("%s: a copy ended short, without a reset", f.origin.name)
+		}
+		if len(f.out) == 0 && f.now == nil {
+			f.p.Close()
+		}
+	}
+}
+
+func (f *far) onHead(q *message) {
+	id := q.field("X-Id")
+	plan := f.m.plans[id]
+	if plan == nil {
+		f.m.fail("%s got a request that nobody sent: %q %q", f.origin.name, q.start, q.fields)
+		f.p.Abort()
+		f.in.msg = nil
+		return
+	}
+	if f.said {
+		f.m.fail("%s got %s on a connection of which it had said that it ends", f.origin.name, id)
+	}
+	f.heads++
+	q.key = plan.key
+	if want := plan.method + " " + plan.path + " HTTP/1.1"; q.start != want {
+		f.m.fail("%s got %q, want %q", f.origin.name, q.start, want)
+	}
+	a := &attempt{origin: f.origin}
+	for _, other := range plan.attempts {
+		if other.origin.mirror == f.origin.mirror && (!f.origin.mirror || other.origin == f.origin) {
+			a.nth++
+		}
+	}
+	plan.attempts = append(plan.attempts, a)
+	f.now = a
+	f.m.note("%s: head of %s, number %d", f.origin.name, id, a.nth+1)
+	if f.origin.mirror {
+		f.m.checkCopy(plan, a, q)
+	} else {
+		plan.head = q.fields
+		f.m.checkAttempt(plan, a, q)
+	}
+	r := rnd(f.m.seed, text(id), uint64(a.nth), text(f.origin.name))
+	f.decide(plan, a, r)
+}
+
+// decide draws what becomes of a request, and does what is done at its head.
+func (f *far) decide(plan *plan, a *attempt, r *rand.Rand) {
+	a.key = r.Uint64()
+	a.status, a.size = 200, []int{0, 1, 100, 5000, 33000, 70000, 200000}[r.IntN(7)]
+	if r.IntN(3) > 0 {
+		a.size = r.IntN(300)
+	}
+	f.deed = answer
+	switch {
+	case f.origin.style == silent:
+		f.deed = never
+	case f.origin.style == wild && r.IntN(3) > 0:
+		f.deed = deed(r.IntN(int(deeds)))
+		if r.IntN(4) == 0 {
+			a.status = []int{500, 503, 404, 502}[r.IntN(4)]
+		}
+	case r.IntN(6) == 0:
+		f.deed = []deed{answerSlowly, answerInterim}[r.IntN(2)]
+	}
+	f.cut = r.IntN(1 + []int{10, 1000, 100000}[r.IntN(3)])
+	f.dropped = false
+	switch f.deed {
+	case answerEarly, answerTooMuch:
+		f.reply(plan, a, r)
+	case answerInterim:
+		f.out = append(f.out, "HTTP/1.1 103 Early Hints\r\nX-Hint: 1\r\n\r\n"...)
+		f.write()
+	case garbage:
+		f.out = append(f.out, "I am no HTTP\r\n\r\n"...)
+		f.closing = true
+		f.write()
+	case resetAtHead:
+		f.p.Abort()
+	case finAtHead:
+		f.p.CloseWrite()
+		f.closing = true
+		f.stopped = r.IntN(2) == 0
+	case stopReading:
+		f.stopped = f.cut < 100
+	}
+}
+
+func (f *far) onData(q *message) {
+	if f.now == nil {
+		return
+	}
+	f.now.got = q.size
+	f.check(q)
+	switch {
+	case f.deed == resetInBody && q.size >= f.cut:
+		f.p.Abort()
+	case f.deed == stopReading && q.size >= f.cut:
+		f.stopped = true
+	}
+}
+
+func (f *far) check(q *message) {
+	if plan := f.m.plans[q.field("X-Id")]; q.wrong || q.size > plan.size {
+		f.m.fail("%s got another body than %s has", f.origin.name, plan.id)
+	}
+}
+
+func (f *far) onEnd(q *message) {
+	a := f.now
+	if a == nil || f.p.Over() {
+		return
+	}
+	plan := f.m.plans[q.field("X-Id")]
+	f.m.note("%s: all of %s, deed %d, answer %d", f.origin.name, plan.id, f.deed, a.size)
+	a.whole = true
+	f.check(q)
+	if q.size != plan.size || q.trailer != plan.trailer {
+		f.m.fail("%s got %d bytes of %s as if they were all %d (trailers %q)", f.origin.name, q.size, plan.id, plan.size,
+			q.trailer)
+	}
+	r := rnd(f.m.seed, text(plan.id), uint64(a.nth), text(f.origin.name), 2)
+	switch f.deed {
+	case answerEarly, answerTooMuch: // it is on its way, or was
+		f.done()
+	case never, garbage, finAtHead, resetInBody, stopReading:
+	case answerLate:
+		f.p.After(time.Duration(1+r.IntN(20))*time.Second, func() { f.reply(plan, a, r) })
+	default:
+		f.p.After(time.Duration(r.IntN(30000))*time.Microsecond, func() { f.reply(plan, a, r) })
+	}
+}
+
+// reply writes the answer that was decided on.
+func (f *far) reply(plan *plan, a *attempt, r *rand.Rand) {
+	if f.p.Over() || f.now != a {
+		return
+	}
+	head := fmt.Sprintf("HTTP/1.1 %d Status\r\nX-Up: %s %s %d\r\n", a.status, f.origin.name, plan.id, a.nth)
+	if f.origin.mirror {
+		head += "X-Leak: mirror\r\n"
+	}
+	b := body(a.key, a.size)
+	close, untilClose := f.deed == answerAndClose, false
+	switch r.IntN(5) {
+	case 0, 1:
+		head += "Content-Length: " + strconv.Itoa(len(b)) + "\r\n\r\n"
+	case 2, 3:
+		head += "Transfer-Encoding: chunked\r\n\r\n"
+		b = chunked(b, 1+r.IntN(20000), r, "")
+	default:
+		head += "Connection: close\r\n\r\n"
+		close, untilClose = true, true
+	}
+	if close && !untilClose {
+		head = strings.TrimSuffix(head, "\r\n") + "Connection: close\r\n\r\n"
+	}
+	if plan.method == "HEAD" {
+		b = nil
+	}
+	f.said = f.said || close
+	all := append([]byte(head), b...)
+	headLen := len(head)
+	switch f.deed {
+	case resetInAnswer, finInAnswer:
+		cut := f.cut % len(all)
+		f.out = append(f.out, all[:cut]...)
+		a.final = cut >= headLen
+		if untilClose && a.final && f.deed == finInAnswer { // nobody can tell that this is not all
+			a.size = cut - headLen
+		}
+		f.closing, f.dropped = true, f.deed == resetInAnswer
+	case answerTooMuch:
+		if f.out = append(f.out, all...); untilClose {
+			f.closing = true
+			a.final, a.answered = true, true
+			break
+		}
+		f.out = append(f.out, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Unasked: 1\r\n\r\n"...)
+		a.final, a.answered = true, true
+	default:
+		f.out = append(f.out, all...)
+		a.final, a.answered = true, true
+		f.closing = close
+	}
+	if a.whole {
+		f.done()
+	}
+	f.write()
+}
+
+// done ends the exchange at this end.
+func (f *far) done() {
+	f.now = nil
+	if f.origin.style == wild && f.r.IntN(3) == 0 { // it is idle now, perhaps, and goes at a moment of its own
+		heads := f.heads
+		f.p.After(time.Duration(f.r.IntN(20))*time.Millisecond, func() {
+			switch {
+			case f.heads != heads:
+			case len(f.out) > 0:
+				f.p.Abort()
+			default:
+				f.p.Close()
+			}
+		})
+	}
+}
+
+func (f *far) write() {
+	for len(f.out) > 0 && !f.p.Over() {
+		b := f.out
+		if f.deed == answerSlowly && len(b) > 700 {
+			b = b[:700]
+		}
+		n := f.p.Send(b)
+		f.out = f.out[n:]
+		if n < len(b) {
+			return
+		}
+		if f.deed == answerSlowly && len(f.out) > 0 {
+			f.p.After(2*time.Millisecond, f.write)
+			return
+		}
+	}
+	if len(f.out) == 0 && f.closing {
+		f.closing = false
+		if f.dropped {
+			f.p.Abort()
+		} else {
+			f.p.After(time.Duration(f.r.IntN(20000))*time.Microsecond, f.p.CloseWrite)
+		}
+	}
+}
