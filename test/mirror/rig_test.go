@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package mirror_test proves the mirror's promises against a far end that is a process of its own.
+// Package mirror_test proves the mirror's promises from outside: through the whole of Umbra against each way in which a
+// mirror can be ill, with several mirrors of which one is, with a configuration that changes under copies, and with
+// production's own far end ill; and through a data plane against a far end that is a process of its own, frozen.
 package mirror_test
 
 import (
@@ -15,6 +17,7 @@ import (
 	"github.com/umbra-mesh/umbra/internal/dataplane/loop"
 	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
 	"github.com/umbra-mesh/umbra/internal/dataplane/proxy"
+	"github.com/umbra-mesh/umbra/internal/dataplane/resolve"
 	"github.com/umbra-mesh/umbra/internal/dataplane/route"
 	"github.com/umbra-mesh/umbra/internal/dataplane/stats"
 	"github.com/umbra-mesh/umbra/internal/dataplane/upstream"
@@ -31,6 +34,15 @@ type rig struct {
 
 func newRig(t *testing.T, limits mirror.Limits, a, b string) *rig {
 	t.Helper()
+	at := func(addr string) upstream.Config {
+		return upstream.Config{Static: []upstream.Endpoint{{Addr: netip.MustParseAddrPort(addr)}}}
+	}
+	return newRigOf(t, limits, resolve.System(), at(a), at(b))
+}
+
+// newRigOf has the clusters' endpoints as given, and names looked up by lookup.
+func newRigOf(t *testing.T, limits mirror.Limits, lookup resolve.Lookup, a, b upstream.Config) *rig {
+	t.Helper()
 	const n = 2
 	registry, logger := stats.NewRegistry(n), slog.New(slog.DiscardHandler)
 	var workers []*loop.Worker
@@ -41,14 +53,12 @@ func newRig(t *testing.T, limits mirror.Limits, a, b string) *rig {
 		}
 		workers = append(workers, w)
 	}
-	r := &rig{clusters: upstream.NewDirectory(workers, registry)}
-	for name, addr := range map[string]string{"a": a, "b": b} {
-		r.clusters.Set(upstream.Config{
-			Name: name, ConnectTimeout: 10 * time.Second,
-			MaxConnections: upstream.Unlimited, MaxPending: upstream.Unlimited,
-			MaxRequests: upstream.Unlimited, MaxRetries: upstream.Unlimited,
-			Static: []upstream.Endpoint{{Addr: netip.MustParseAddrPort(addr)}},
-		})
+	r := &rig{clusters: upstream.NewDirectoryWith(workers, registry, lookup)}
+	for name, cfg := range map[string]upstream.Config{"a": a, "b": b} {
+		cfg.Name, cfg.ConnectTimeout = name, 10*time.Second
+		cfg.MaxConnections, cfg.MaxPending = upstream.Unlimited, upstream.Unlimited
+		cfg.MaxRequests, cfg.MaxRetries = upstream.Unlimited, upstream.Unlimited
+		r.clusters.Set(cfg)
 	}
 	r.mirrors = mirror.NewEngine(mirror.Config{Limits: limits, LocalIP: "192.0.2.1", Registry: registry, Logger: logger})
 	r.stats = r.mirrors.Stats("test", "b")
@@ -96,6 +106,7 @@ func newRig(t *testing.T, limits mirror.Limits, a, b string) *rig {
 		})
 	})
 	t.Cleanup(func() {
+		r.clusters.Close()
 		l.Close()
 		for _, w := range workers {
 			w.Stop()
