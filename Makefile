@@ -10,6 +10,7 @@ MAKEFLAGS += --warn-undefined-variables --no-builtin-rules
 FUZZTIME ?= 30s
 # One step of minimising an interesting input: the default of a minute stalls short runs, and one that ends meanwhile fails.
 FUZZFLAGS ?= -fuzzminimizetime 1x
+MODELTIME ?= 60s
 BENCHFLAGS ?=
 LINT := go tool -modfile=tools/go.mod golangci-lint
 
@@ -74,9 +75,28 @@ scale: ## Measure start and one change with 10,000 hosts.
 test-netns: ## Test redirected connections in a network namespace (root, iproute2, iptables).
 	go test -tags netns ./test/netns
 
+.PHONY: test-limits
+test-limits: ## Test what happens when memory and connections run out (root, a cgroup memory controller).
+	go test -tags limits -timeout 5m ./test/life
+
+.PHONY: takeover
+takeover: ## Take over 20 times under 2,000 new connections a second.
+	go test ./test/life -run TestTakeoverRefusesAndResetsNothing -v -count 1 -takeovers 20 -rate 2000
+
+.PHONY: vuln
+vuln: ## Look for known vulnerabilities that the code reaches (asks vuln.go.dev).
+	go tool -modfile=tools/go.mod govulncheck ./...
+
 .PHONY: compare
 compare: ## Play the strict HTTP/1.1 cases through nginx and HAProxy.
 	go run ./test/strict/compare
+
+FOR ?= 20m
+RATE ?= 0.5
+
+.PHONY: soak
+soak: ## Run Umbra at RATE (0.5) of its capacity for FOR (20m) beside far ends that fail in turn.
+	go run ./test/soak -for $(FOR) -rate $(RATE)
 
 .PHONY: fuzz
 fuzz: ## Fuzz each target in turn for FUZZTIME (30s).
@@ -86,6 +106,14 @@ fuzz: ## Fuzz each target in turn for FUZZTIME (30s).
 			echo "== $$target in $$dir"
 			go test "./$$dir" -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $(FUZZFLAGS) </dev/null
 		done
+
+.PHONY: model
+model: ## Run random schedules through the model test for MODELTIME (60s).
+	go test ./test/model -run 'TestModel$$' -timeout 0 -count 1 -v -for $(MODELTIME)
+
+.PHONY: model-bugs
+model-bugs: ## Demand that the model test finds each seeded bug within a minute.
+	go run ./test/model/seeded -time 60s
 
 .PHONY: bench
 bench: build ## Compare CPU per request with nginx (BENCHFLAGS='-rounds 1 -cases get'; see bench/README.md).

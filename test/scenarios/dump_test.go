@@ -234,7 +234,7 @@ func (d *dataPlane) drain() {
 		s.Close()
 	}
 	quiet := make(chan struct{}, len(d.workers))
-	d.server.Drain(patience, func() { quiet <- struct{}{} })
+	d.server.Drain(patience, patience, func() { quiet <- struct{}{} })
 	for range d.workers {
 		<-quiet
 	}

@@ -29,6 +29,10 @@ var every = []struct {
 		[]string{"canary-mirror/myapp.yaml"}, true,
 		`^mirror .* to outbound\|8000\|v1-mirroring\|myapp.default.svc.cluster.local, share 100 %`,
 	},
+	{
+		[]string{"routing/shop.yaml"}, false,
+		`^mirror default/shop/everybody: .* to outbound\|80\|v2\|shop.default.svc.cluster.local, share 10 %`,
+	},
 }
 
 func TestEveryExamplePassesCheckAndRuns(t *testing.T) {
