@@ -146,6 +146,7 @@ func TestCutEndsEverythingVisiblyAndTellsTheLog(t *testing.T) {
 	cl.send(get("/"))
 	<-arrived
 	<-arrived // the copy too
+	cl.head() // the answer has begun
 	ended := make(chan bool, 2)
 	r.server.Cut(func() { ended <- true })
 	<-ended
