@@ -103,7 +103,8 @@ func (s *Stream) onward() {
 	}
 }
 
-// attempt sends the request to a host: at once over an idle connection, or when one is up.
+// attempt sends the request to a host: at once over an idle connection, when one is up, or, with as many as there may be
+// (max_connections), when one is free.
 func (s *Stream) attempt(fresh bool) {
 	w := s.wk.w
 	if s.attempts++; s.attempts > 1 {
