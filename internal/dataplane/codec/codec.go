@@ -63,6 +63,7 @@ func (h *Head) Reset() {
 	buf, fields := h.Buf[:0], h.Fields[:0]
 	if cap(buf) > 8<<10 {
 		buf = nil
+		clear(h.Fields) // which lie in it
 	}
 	if cap(fields) > 128 {
 		fields = nil

@@ -21,7 +21,7 @@
 // cannot remove what proxies rely on: Host, Content-Length, X-Request-Id and every X-Forwarded-, X-Envoy- and X-Umbra-
 // field stay when it names them, so that a client cannot strip what a proxy before us has added. TE is reduced to
 // "trailers". Upgrade is noted and removed; it is for the caller to ask for a protocol of its own (Head.Protocol) or to
-// let the request go on without (RFC 9110 §7.8).
+// let the request go on without (RFC 9110 §7.8). With HEAD it is removed and no more.
 package http1
 
 // Event is what a decoder met.

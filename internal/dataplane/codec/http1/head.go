@@ -196,7 +196,8 @@ func (d *head) finish() *codec.Error {
 	}
 	h.KeepAlive = d.keeps
 	h.Close = d.closes || h.Minor == 0 && !d.keeps // RFC 9112 §9.3
-	h.Upgrade = d.upgrade && d.namesUpgrade && h.Minor > 0
+	// Not with HEAD: any answer but the switch has no body, and nobody switches for it (RFC 9110 §9.3.2, RFC 6455 §4.1).
+	h.Upgrade = d.upgrade && d.namesUpgrade && h.Minor > 0 && !h.IsHead
 	h.ExpectContinue = !d.answer && d.expect && h.Length != 0
 	if d.expect && h.Minor == 0 {
 		h.ExpectContinue = false // RFC 9110 §10.1.1; and we send it on as HTTP/1.1

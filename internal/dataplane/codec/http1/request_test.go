@@ -296,6 +296,7 @@ var requestCases = []wireCase{
 	{"9110 §7.8", with("Upgrade: websocket", "Connection: Upgrade"), `GET / a upgrade`},
 	{"9110 §7.8", with("Upgrade: websocket"), `GET / a`},
 	{"9110 §7.8", with("Connection: upgrade"), `GET / a`},
+	{"9110 §9.3.2", "HEAD / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n", `HEAD / a`},
 	{"9110 §7.8", "GET / HTTP/1.0\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", `GET /  1.0 close`},
 	{"9110 §10.1.1", with("Expect: 100-Continue", "Content-Length: 1") + "x",
 		`GET / a 1 expect {Expect: 100-Continue} "x"`},

@@ -2,7 +2,11 @@
 
 package http1
 
-import "github.com/umbra-mesh/umbra/internal/dataplane/codec"
+import (
+	"unsafe"
+
+	"github.com/umbra-mesh/umbra/internal/dataplane/codec"
+)
 
 // ResponseDecoder decodes an upstream's answers, one with its interim answers after a Reset each. Its zero value needs
 // only Reset. Its errors have status 502.
@@ -50,6 +54,30 @@ func (d *ResponseDecoder) Body() []byte { return d.body.data }
 // the next Reset.
 func (d *ResponseDecoder) Trailers() []codec.Field { return d.body.fields }
 
+// Held is at most how many bytes of memory hold what has come of a head, in the Head's Buf and Fields, or of trailers,
+// until that is complete and told.
+func (d *ResponseDecoder) Held() int {
+	switch {
+	case d.inBody:
+		return held(d.body.buf, d.body.fields)
+	case d.restart:
+		return 0
+	default:
+		return held(d.head.h.Buf, d.head.h.Fields)
+	}
+}
+
+// held is at most what buf and fields take. What buf outgrew is not gone: fields lie in it. It is less than buf itself.
+func held(buf []byte, fields []codec.Field) int {
+	if len(buf) == 0 {
+		return 0
+	}
+	return 2*cap(buf) + cap(fields)*int(unsafe.Sizeof(codec.Field{}))
+}
+
+// Free lets go of the trailers, unless they are small: the answer is at its end.
+func (d *ResponseDecoder) Free() { d.body.reset() }
+
 // Next decodes b and returns the next event and how many bytes of b it used; the caller goes on with b[n:]. HeadDone
 // with a status of 1xx is an interim answer: the caller uses the Head, resets it and calls Next again. Switching
 // protocols (101) is an error if nobody asked for it, and so is the eleventh interim answer. A body that is complete
@@ -89,6 +117,9 @@ func (d *ResponseDecoder) next(b []byte) (ev Event, n int, err *codec.Error) {
 		return d.interimDone(h, n)
 	}
 	chunked := d.head.chunked
+	if h.Status == 204 && (chunked || d.head.length > 0) {
+		h.Close = true // RFC 9112 §6.1, RFC 9110 §8.6: it must not say so, and who says so may send it yet
+	}
 	if d.toHead || h.Status == 204 || h.Status == 304 {
 		h.Length, chunked = 0, false // RFC 9112 §6.3: whatever the fields say
 	}

@@ -64,7 +64,10 @@ var responseCases = []wireCase{
 		`200 "OK"`},
 	// No body, whatever the fields say.
 	{"9112 §6.3", "HTTP/1.1 204 No Content\r\n\r\nx", `204 "No Content" rest "x"`},
-	{"9112 §6.3", "HTTP/1.1 204 No Content\r\nContent-Length: 1\r\n\r\nx", `204 "No Content" rest "x"`},
+	// And where they say that there is one, it may follow later: the connection is not used again.
+	{"9110 §8.6", "HTTP/1.1 204 No Content\r\nContent-Length: 1\r\n\r\nx", `204 "No Content" close rest "x"`},
+	{"9110 §8.6", "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", `204 "No Content"`},
+	{"9112 §6.1", "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n0", `204 "No Content" close rest "0"`},
 	{"9112 §6.3", "HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\nx", `304 "Not Modified" rest "x"`},
 	{"9112 §6.3", "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\nETag: \"e\"\r\n\r\n",
 		`304 "Not Modified" {ETag: "e"}`},

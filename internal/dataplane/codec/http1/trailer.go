@@ -14,10 +14,11 @@ type trailerSection struct {
 }
 
 func (d *trailerSection) reset() {
-	d.buf, d.fields = d.buf[:0], d.fields[:0]
 	if cap(d.buf) > 1<<10 {
 		d.buf = nil
+		clear(d.fields) // which lie in it
 	}
+	d.buf, d.fields = d.buf[:0], d.fields[:0]
 	if cap(d.fields) > 16 {
 		d.fields = nil
 	}
