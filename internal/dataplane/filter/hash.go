@@ -52,7 +52,9 @@ func Hash(policies []HashPolicy, h *codec.Head, client, peer, local netip.AddrPo
 			value := cookieValue(h, p.Cookie.Name)
 			if len(value) == 0 && p.Cookie.Make {
 				value = newCookieValue(peer, local)
-				cookies = append(cookies, p.Cookie.set(value))
+				if !madeBefore(policies[:i], p.Cookie) {
+					cookies = append(cookies, p.Cookie.set(value))
+				}
 			}
 			one, has = xxhash.Sum64(value), len(value) > 0
 		case p.SourceIP:
@@ -129,6 +131,14 @@ func cookieValue(h *codec.Head, name string) []byte {
 		}
 	}
 	return nil
+}
+
+// madeBefore tells whether one of the policies gives the client the same cookie already, as where the destinations of a
+// route each ask for it: a client keeps one of a name and a path (RFC 6265 §5.3), and an answer sets each once (§4.1.1).
+func madeBefore(policies []HashPolicy, c *HashCookie) bool {
+	return slices.ContainsFunc(policies, func(p HashPolicy) bool {
+		return p.Cookie != nil && p.Cookie.Make && p.Cookie.Name == c.Name && p.Cookie.Path == c.Path
+	})
 }
 
 // newCookieValue tells one client's connection from another.

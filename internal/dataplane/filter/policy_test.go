@@ -3,6 +3,7 @@
 package filter
 
 import (
+	"math/bits"
 	"net/netip"
 	"regexp"
 	"strings"
@@ -246,6 +247,33 @@ func TestHashGivesACookieToClientsWithoutOne(t *testing.T) {
 	}
 	if _, cookies := give(HashCookie{}, a); len(cookies) != 1 || cookies[0] != `sid="`+value[1]+`"; HttpOnly` {
 		t.Errorf("a session cookie: %q", cookies)
+	}
+}
+
+func TestTheSameCookieIsGivenOnceThoughTwoPoliciesAskForIt(t *testing.T) {
+	cookie := func(name, path string) HashPolicy {
+		return HashPolicy{Cookie: &HashCookie{Name: name, Path: path, Make: true}}
+	}
+	client := netip.MustParseAddrPort("1.2.3.4:5")
+	hash, _, cookies := Hash([]HashPolicy{
+		cookie("a", "/"), {Cookie: &HashCookie{Name: "b"}}, cookie("a", "/"), cookie("a", "/x"), cookie("b", ""),
+	}, to("h /"), client, client, client)
+	var names []string
+	for _, c := range cookies {
+		name, _, _ := strings.Cut(string(c), "=")
+		_, path, _ := strings.Cut(string(c), "; Path=")
+		path, _, _ = strings.Cut(path, ";")
+		names = append(names, name+path)
+	}
+	if got := strings.Join(names, " "); got != "a/ a/x b" {
+		t.Errorf("cookies %q, want a for / and for /x, and b", got)
+	}
+	var want uint64
+	for range 4 { // b is there once for nothing
+		want = bits.RotateLeft64(want, 1) ^ sum(string(newCookieValue(client, client)))
+	}
+	if hash != want {
+		t.Errorf("hash %x, want %x: each policy counts, as if its cookie were given", hash, want)
 	}
 }
 

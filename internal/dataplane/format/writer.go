@@ -60,8 +60,29 @@ func Open(path string, workers int) (*Writer, error) {
 		if path == "-" {
 			return stdout{os.Stdout}, nil
 		}
-		return os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+		f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+		if err == nil {
+			endLine(f)
+		}
+		return f, err
 	})
+}
+
+// endLine ends a line that a process which was killed, or a full disk, left unended.
+func endLine(f *os.File) {
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
+		return
+	}
+	r, err := os.Open(f.Name())
+	if err != nil {
+		return // it may be written only: nobody can tell
+	}
+	defer r.Close()
+	var last [1]byte
+	if _, err := r.ReadAt(last[:], info.Size()-1); err == nil && last[0] != '\n' {
+		_, _ = f.Write([]byte{'\n'}) // if that fails so will the lines, and be counted
+	}
 }
 
 type stdout struct{ io.Writer }

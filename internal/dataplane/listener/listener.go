@@ -325,19 +325,19 @@ func (l *Listener) acceptAll(listening int, last bool, accept Accept) bool {
 // hand gives a connection to the worker with the fewest.
 func (l *Listener) hand(fd int, peer netip.AddrPort, accept Accept) {
 	if len(l.workers) == 0 {
-		l.refuse(fd)
+		l.refuse(fd, peer, "there are no workers")
 		return
 	}
 	at, all := l.fewest()
 	if l.Limit > 0 && all >= l.Limit {
 		l.Stats.OverAll.Add(1)
-		l.refuse(fd)
+		l.refuse(fd, peer, "limit of connections")
 		l.complain("limit of connections reached", "limit", l.Limit)
 		return
 	}
 	if l.OwnLimit > 0 && l.Own.Load() >= int64(l.OwnLimit) {
 		l.Stats.OverOwn.Add(1)
-		l.refuse(fd)
+		l.refuse(fd, peer, "limit of this listener's connections")
 		l.complain("limit of this listener's connections reached", "limit", l.OwnLimit)
 		return
 	}
@@ -353,7 +353,7 @@ func (l *Listener) hand(fd int, peer netip.AddrPort, accept Accept) {
 		if l.Own != nil {
 			l.Own.Add(-1)
 		}
-		l.refuse(fd)
+		l.refuse(fd, peer, "the worker has ended")
 		return
 	}
 	l.Stats.Accepted.Add(1)
@@ -374,8 +374,9 @@ func (l *Listener) fewest() (at, all int) {
 	return at, all
 }
 
-func (l *Listener) refuse(fd int) {
+func (l *Listener) refuse(fd int, peer netip.AddrPort, why string) {
 	l.Stats.Refused.Add(1)
+	l.Logger.Debug("connection refused", "peer", peer, "listener", l.addr, "why", why)
 	_ = unix.Close(fd)
 }
 

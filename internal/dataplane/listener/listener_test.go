@@ -6,9 +6,11 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -453,6 +455,8 @@ func TestConnectionsBeyondAListenersOwnLimitAreClosedAndCounted(t *testing.T) {
 	workers := startWorkers(t, 2)
 	one, other := listenHere(t), listenHere(t)
 	one.Own, one.OwnLimit = new(atomic.Int64), 2
+	log := make(lines, 100)
+	one.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	serve(t, one, workers, greet)
 	serve(t, other, workers, greet)
 	expectHello(t, dial(t, one))
@@ -468,6 +472,19 @@ func TestConnectionsBeyondAListenersOwnLimitAreClosedAndCounted(t *testing.T) {
 	}
 	one.Own.Add(-1) // as who serves them does when one ends
 	expectHello(t, dial(t, one))
+	got := <-log // before the socket was closed, so it is there
+	if want := `msg="connection refused" peer=127.0.0.1:`; !strings.Contains(got, want) ||
+		!strings.Contains(got, `why="limit of this listener's connections"`) {
+		t.Errorf("no %q in %q", want, got)
+	}
+}
+
+// lines are what a logger writes.
+type lines chan string
+
+func (l lines) Write(b []byte) (int, error) {
+	l <- string(b)
+	return len(b), nil
 }
 
 func TestConnectionsWaitWhileAcceptingIsPaused(t *testing.T) {

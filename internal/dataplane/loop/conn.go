@@ -3,6 +3,7 @@
 package loop
 
 import (
+	"math"
 	"net/netip"
 	"time"
 
@@ -22,6 +23,7 @@ type Conn struct {
 	local, remote netip.AddrPort
 	sent, mark    uint64 // written; of it acknowledged at the last look of the lingering timer
 	fd            int32
+	highWater     int32 // of out
 	slot          uint32
 	state         state
 	events        readiness
@@ -40,7 +42,7 @@ const (
 	peerEnded         // FIN or RST seen
 	eof               // all was read
 	blocked           // the socket takes no more
-	high              // more than HighWater was queued, and Writable not said since
+	high              // more than the mark was queued, and Writable not said since
 	writableDue       // Writable is to be said
 	broken            // a write failed
 	closing           // CloseFlushed: no owner any more
@@ -74,7 +76,7 @@ func (w *Worker) AdoptFrom(fd int, class Class, o Owner, local, remote netip.Add
 }
 
 func (w *Worker) adopted(fd int, class Class, o Owner, local, remote netip.AddrPort) (*Conn, error) {
-	c := &Conn{w: w, fd: int32(fd), class: class, state: adopted, local: local, remote: remote}
+	c := &Conn{w: w, fd: int32(fd), class: class, state: adopted, highWater: HighWater, local: local, remote: remote}
 	w.drv.prepare(fd, class)
 	if err := w.register(c); err != nil {
 		w.drv.shut(fd, true)
@@ -93,7 +95,7 @@ func (w *Worker) adopted(fd int, class Class, o Owner, local, remote netip.AddrP
 // may be queued at once. A timeout of 0 or less is none.
 func (w *Worker) Dial(addr netip.AddrPort, class Class, timeout time.Duration, o Owner) *Conn {
 	fd, err := w.drv.dial(addr, class)
-	c := &Conn{w: w, owner: o, fd: -1, class: class, state: connecting, remote: addr}
+	c := &Conn{w: w, owner: o, fd: -1, class: class, state: connecting, highWater: HighWater, remote: addr}
 	w.dialled(c, fd, err, timeout)
 	return c
 }
@@ -102,7 +104,7 @@ func (w *Worker) Dial(addr netip.AddrPort, class Class, timeout time.Duration, o
 // no addresses.
 func (w *Worker) DialUnix(path string, class Class, timeout time.Duration, o Owner) *Conn {
 	fd, err := w.drv.dialUnix(path, class)
-	c := &Conn{w: w, owner: o, fd: -1, class: class, state: connecting}
+	c := &Conn{w: w, owner: o, fd: -1, class: class, state: connecting, highWater: HighWater}
 	w.dialled(c, fd, err, timeout)
 	return c
 }
@@ -204,6 +206,17 @@ func (c *Conn) Out() *chunk.Queue { return &c.out }
 // Queued is the number of unsent bytes.
 func (c *Conn) Queued() int { return c.out.Len() }
 
+// SetHighWater changes the unsent queue's mark, in bytes; 0 is the usual one. Call it before anything is queued.
+func (c *Conn) SetHighWater(n int) {
+	if n <= 0 {
+		n = HighWater
+	}
+	c.highWater = int32(min(n, math.MaxInt32))
+}
+
+// Full reports whether more is unsent than the mark: it is time to stop until Writable.
+func (c *Conn) Full() bool { return c.out.Len() > int(c.highWater) }
+
 // MarkDirty has the unsent queue written at the end of this part of the turn.
 func (c *Conn) MarkDirty() {
 	if c.is(isDead) {
@@ -213,7 +226,7 @@ func (c *Conn) MarkDirty() {
 		c.out.Free()
 		return
 	}
-	if c.out.Len() > HighWater {
+	if c.Full() {
 		c.state |= high
 	}
 	c.w.dirty(c)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -64,14 +65,24 @@ func TestEchoThroughAdoptAndDial(t *testing.T) {
 }
 
 func TestWriterIsToldWhenAFullSocketDrains(t *testing.T) {
+	for _, mark := range []int{0, 8 << 10, 256 << 10} {
+		t.Run(strconv.Itoa(mark), func(t *testing.T) { drains(t, mark) })
+	}
+}
+
+func drains(t *testing.T, mark int) {
 	w := start(t, Config{}, nil)
 	p := newProbe()
 	far := adopt(t, w, Production, p)
+	on(t, w, func() { p.c.SetHighWater(mark) })
+	if mark == 0 {
+		mark = HighWater
+	}
 	want := pattern(16 << 20)
 	rest := want
 	writables, most := 0, 0
 	feed := func() {
-		for len(rest) > 0 && p.c.Queued() <= HighWater {
+		for len(rest) > 0 && !p.c.Full() {
 			n := min(5000, len(rest))
 			p.c.Write(rest[:n])
 			rest = rest[n:]
@@ -88,10 +99,10 @@ func TestWriterIsToldWhenAFullSocketDrains(t *testing.T) {
 		t.Errorf("%d bytes came, or others than the %d written", len(got), len(want))
 	}
 	on(t, w, func() {
-		if writables < len(want)/(2*HighWater) {
+		if writables < len(want)/(2*mark)/2 {
 			t.Errorf("Writable was called %d times", writables)
 		}
-		if most > HighWater+5000 {
+		if most <= mark || most > mark+5000 {
 			t.Errorf("%d bytes were queued", most)
 		}
 	})

@@ -28,18 +28,15 @@ type Owner interface {
 	Bytes(b chunk.Bytes)
 	// EOF: the peer ended its direction (FIN). Writing may go on.
 	EOF()
-	// Writable: the unsent queue fell to LowWater or below after it had passed HighWater.
+	// Writable: the unsent queue fell to a quarter of its mark or below after it had passed that.
 	Writable()
 	// Gone: refused, reset, not connected in time, or a write failed; the connection is dead and this the last callback.
 	// What the peer sent before is delivered first, except where the owner has paused reading and waits for Writable.
 	Gone(err error)
 }
 
-// Marks of the unsent queue in bytes: an owner that has queued more than HighWater should stop until Writable.
-const (
-	HighWater = 32 << 10
-	LowWater  = 8 << 10
-)
+// HighWater is the usual mark of the unsent queue, in bytes: an owner that has queued more should stop until Writable.
+const HighWater = 32 << 10
 
 // Bounds of one turn.
 const (

@@ -199,7 +199,7 @@ func (w *Worker) flush(c *Conn) {
 			c.state |= blocked
 		}
 	}
-	if c.is(high) && c.out.Len() <= LowWater {
+	if c.is(high) && c.out.Len() <= int(c.highWater)/4 {
 		c.state = c.state&^high | writableDue
 		w.ready(c)
 	}

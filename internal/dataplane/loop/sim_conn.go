@@ -306,6 +306,12 @@ func (p *Peer) Send(b []byte) int {
 	return n
 }
 
+// Unread is how many of the bytes that were sent the worker has not taken.
+func (p *Peer) Unread() int { return len(p.c.in.buf) }
+
+// Left reports whether the worker has closed its end, at this moment: the Peer cannot know that yet.
+func (p *Peer) Left() bool { return p.c.nearGone }
+
 // CloseWrite sends a FIN.
 func (p *Peer) CloseWrite() {
 	if !p.c.farGone {

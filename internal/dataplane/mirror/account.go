@@ -53,6 +53,8 @@ func (c *Copy) finish(outcome Cause) {
 		c.stats.Inc(statDropped + int(outcome) - 1)
 	}
 	defer c.leave()
+	l.engine.budget.Release(c.answer)
+	c.answer = 0
 	if t := c.target; c.begun {
 		t.leave(c.streaming)
 		c.yield()
@@ -61,6 +63,9 @@ func (c *Copy) finish(outcome Cause) {
 	}
 	c.giveBack()
 	c.endSpan()
+	if outcome != delivered {
+		c.tell(outcome)
+	}
 }
 
 // giveBack lets go of memory and connection: one with a complete exchange goes to its pool, any other is reset, so that

@@ -48,7 +48,8 @@ type state struct {
 	stats  *stats.Block
 	start  int64 // loop time
 
-	held      int  // bytes of chunks last told to the target
+	held      int  // bytes last told to the target
+	answer    int  // of these, for what has come of the answer's head or trailers
 	isHead    bool // method HEAD
 	chunked   bool
 	begun     bool // counted as in flight
@@ -184,9 +185,30 @@ func (c *Copy) Connected(*upstream.Conn) {
 	c.run()
 }
 
+// AnswerHeld implements upstream.Holder: until it can be thrown away, what the mirror sends of a head or of trailers is
+// memory for copies.
+func (c *Copy) AnswerHeld(_ *upstream.Conn, n int) {
+	defer c.rescue()
+	if n > c.answer && !c.affords(n-c.answer) {
+		c.conclude(dropMemory)
+		return
+	}
+	c.hold(n)
+}
+
+// hold charges the copy for n bytes of an answer.
+func (c *Copy) hold(n int) {
+	if n != c.answer {
+		c.local.engine.budget.Charge(n - c.answer)
+		c.answer = n
+		c.account()
+	}
+}
+
 // AnswerHead implements upstream.Exchange: the mirror's answer goes nowhere.
 func (c *Copy) AnswerHead(_ *upstream.Conn, h *codec.Head) {
 	defer c.rescue()
+	c.hold(0)
 	if h.Status >= 200 {
 		c.status = h.Status
 		c.cluster.Report(c.local.w, c.to, upstream.Result{Status: h.Status, Class: loop.Copy})
@@ -206,6 +228,7 @@ func (c *Copy) AnswerData(_ *upstream.Conn, b chunk.Bytes) {
 // AnswerEnd implements upstream.Exchange.
 func (c *Copy) AnswerEnd(*upstream.Conn, []codec.Field) {
 	defer c.rescue()
+	c.hold(0)
 	c.answered = true
 	if c.wrote() {
 		c.finish(delivered)

@@ -111,21 +111,27 @@ func capacity(n int) int { return (n/chunk.Size+1)*chunk.Size + 2*chunk.Small }
 // admit decides whether n more bytes, in chunks of at most size bytes, may be held for this copy; if not, the copy is
 // dropped.
 func (c *Copy) admit(n, size int) bool {
-	l, t := c.local, c.target
-	free := l.engine.budget.free()
-	window := min(max(free/8, windowMin), int64(l.engine.limits.Window))
+	e := c.local.engine
+	window := min(max(e.budget.free()/8, windowMin), int64(e.limits.Window))
 	if int64(c.pending()+n) > window {
 		c.finish(dropBuffer)
 		return false
 	}
-	if t.held.Load()+int64(size) > free { // so that one target never holds what others may need
-		l.recount()
-		if int64(size) > free || t.held.Load()+int64(size) > free {
-			c.finish(dropMemory)
-			return false
-		}
+	if !c.affords(size) {
+		c.finish(dropMemory)
+		return false
 	}
 	return true
+}
+
+// affords reports whether size more bytes may be held: one target never holds what others may need.
+func (c *Copy) affords(size int) bool {
+	l, held, free := c.local, &c.target.held, c.local.engine.budget.free()
+	if held.Load()+int64(size) <= free {
+		return true
+	}
+	l.recount()
+	return int64(size) <= free && held.Load()+int64(size) <= free
 }
 
 // pending is what the copy lags behind production: bytes queued or written but not taken by the kernel.
@@ -145,7 +151,7 @@ func (c *Copy) queued() {
 
 // account tells the target what this copy holds now.
 func (c *Copy) account() {
-	n := c.queue.Held()
+	n := c.queue.Held() + c.answer
 	if c.conn != nil {
 		n += c.conn.IO.Out().Held()
 	}

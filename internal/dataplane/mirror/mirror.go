@@ -35,7 +35,7 @@ type Limits struct {
 	Timeout     time.Duration // from the end of the request to the final answer's end; 15 s
 	MaxInFlight int           // copies for one target, connected or waiting for a connection; 256
 	Window      int           // bytes one copy may lag behind production; 8 MiB
-	Memory      int64         // bytes of chunks that copies hold, all together; 48 MiB
+	Memory      int64         // bytes that copies hold, all together; 48 MiB
 	MaxHops     int           // mirrors a request may pass through one after another; 3
 	ConnectTime time.Duration // to a mirror, unless its cluster allows less; 1 s
 }
@@ -112,12 +112,16 @@ func (e *Engine) Enabled() bool { return e.enabled.Load() }
 // SetShedding drops new copies as overload; those under way go on, see Local.Shed.
 func (e *Engine) SetShedding(on bool) { e.shedding.Store(on) }
 
-// Held is the memory that copies hold now, in bytes of chunks.
+// Held is the memory that copies hold now, in bytes: the chunks of what is to be sent, and what has come of heads and
+// trailers that mirrors have not ended.
 func (e *Engine) Held() int64 { return e.budget.used.Load() }
 
 // MemoryLimit bounds Held: with one worker Held is never above it. Workers look and charge without a lock, so that each
 // other one may go over it by one piece of a request: 136 KiB at most for a head, a body's piece or its end; and where
-// production's connection came up late, what production itself had kept of the body until then, and 72 KiB.
+// production's connection came up late, what production itself had kept of the body until then, and 72 KiB. Or by one read
+// of an answer's head or trailers: 264 KiB.
+//
+// Not in it, as no mirror can make it grow: up to 15 KiB that each connection to one keeps of its last answer's head.
 func (e *Engine) MemoryLimit() int64 { return e.limits.Memory }
 
 // Target returns the live state for copies to a cluster; one for each cluster name.

@@ -29,7 +29,7 @@ type Target struct {
 	inFlight  atomic.Int64 // copies with the target or in line
 	places    atomic.Int64 // of these, the ones with it
 	streaming atomic.Int64 // of these, the ones whose request was not complete when they began
-	held      atomic.Int64 // bytes of chunks that its copies hold; one that several hold counts for each
+	held      atomic.Int64 // bytes that its copies hold; a chunk that several hold counts for each
 
 	failures atomic.Int32 // connects in a row
 	retryAt  atomic.Int64 // Local.time before which nobody dials

@@ -45,11 +45,12 @@ func TestUpstreamThatBreaksOffIsSeenBroken(t *testing.T) {
 				r.serve(r.to("a"))
 				cl := r.raw()
 				cl.send("GET / HTTP/" + version + "\r\nHost: a\r\n\r\n")
-				if c.flags == "UC" { // else the reset may overtake it
+				open := version == "1.0" && !strings.Contains(c.answer, "Content-Length")
+				if !open || c.flags == "UC" { // else the reset may overtake it
 					cl.until("hello")
 				}
 				hadHello()
-				if all, reset := cl.end(); !reset || strings.HasSuffix(all, "0\r\n\r\n") {
+				if all, reset := cl.end(); reset != open || strings.HasSuffix(all, "0\r\n\r\n") {
 					t.Errorf("reset %v: %q", reset, all)
 				}
 				r.logs(200, c.flags, c.detail)

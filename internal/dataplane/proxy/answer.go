@@ -8,7 +8,6 @@ import (
 	"github.com/umbra-mesh/umbra/internal/dataplane/chunk"
 	"github.com/umbra-mesh/umbra/internal/dataplane/codec"
 	"github.com/umbra-mesh/umbra/internal/dataplane/codec/http1"
-	"github.com/umbra-mesh/umbra/internal/dataplane/loop"
 	"github.com/umbra-mesh/umbra/internal/dataplane/upstream"
 )
 
@@ -23,6 +22,7 @@ func (s *Stream) AnswerHead(_ *upstream.Conn, h *codec.Head) {
 			s.commit()
 			s.wk.out = http1.AppendResponseHead(s.wk.out[:0], h, 0)
 			s.d.io.Write(s.wk.out)
+			s.holdUpstream()
 		}
 		return
 	}
@@ -55,6 +55,7 @@ func (s *Stream) AnswerHead(_ *upstream.Conn, h *codec.Head) {
 		flags |= http1.ToHTTP10 // s.last is set: the connection's end is the body's
 	}
 	s.answerChunked = h.Length < 0 && !s.head.IsHead && s.head.Minor > 0
+	s.answerOpen = h.Length < 0 && !s.answerChunked || h.Status == 101
 	s.last = s.last || !s.requestDone || s.d.draining()
 	if s.last {
 		flags |= http1.Close
@@ -86,7 +87,12 @@ func (s *Stream) AnswerData(_ *upstream.Conn, b chunk.Bytes) {
 	if s.answerChunked {
 		io.Write(crlf)
 	}
-	if !s.upPaused && io.Queued() > loop.HighWater {
+	s.holdUpstream()
+}
+
+// holdUpstream stops reading the answer while too much of it waits for the client.
+func (s *Stream) holdUpstream() {
+	if !s.upPaused && s.d.io.Full() {
 		s.upPaused = true
 		s.conn.IO.Pause()
 	}

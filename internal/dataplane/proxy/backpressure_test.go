@@ -8,8 +8,10 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
+	"github.com/umbra-mesh/umbra/internal/dataplane/proxy"
 )
 
 const big = 100 << 20
@@ -81,6 +83,42 @@ func TestSlowClientPausesTheUpstream(t *testing.T) {
 			r.settledAfter(cl)
 		})
 	}
+}
+
+// More than fits into the usual buffer and the sockets on the way is taken from who sends it, if the settings say so.
+func TestBuffersAreAsLargeAsTheListenerAndTheClusterSay(t *testing.T) {
+	const large = 64 << 20
+	whole := strings.Repeat(block, 32<<20/len(block))
+	r := setup{change: func(c *proxy.ListenerConfig) { c.Buffer = large }}.rig(t)
+	read, sent := make(chan bool), make(chan bool, 1)
+	r.cluster("a", scripted(t, func(w *wire, _ int) {
+		w.SetReadBuffer(64 << 10)
+		w.head()
+		<-read
+		w.take(len(whole))
+		w.send(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", len(whole)))
+		w.send(whole)
+		sent <- true
+		w.head()
+	}))
+	cfg := *r.clusters.Slot("a").Cluster().Config()
+	cfg.Buffer = large
+	r.clusters.Set(cfg)
+	r.serve(r.to("a"))
+	cl := r.raw()
+	cl.SetReadBuffer(64 << 10)
+	cl.send(request("POST", "/", "", fmt.Sprintf("Content-Length: %d", len(whole))))
+	cl.send(whole) // nobody reads it
+	close(read)
+	select {
+	case <-sent: // nor this
+	case <-time.After(time.Minute):
+		t.Fatal("the answer is not taken")
+	}
+	if head, body := cl.answer(); status(head) != "200" || len(body) != len(whole) {
+		t.Errorf("%q, %d bytes", head, len(body))
+	}
+	r.settledAfter(cl)
 }
 
 func TestSlowUpstreamPausesTheClient(t *testing.T) {

@@ -89,20 +89,28 @@ func (s *Stream) frameEnd() {
 var crlf = []byte(http1.ChunkEnd)
 
 // holdClient stops reading from the client while too much of its body waits for the upstream. It is asked again when the
-// upstream has taken all but loop.LowWater.
+// upstream has taken all but a quarter of that.
 func (s *Stream) holdClient() {
-	waiting := s.replay.Len()
-	if s.connected {
-		waiting = s.conn.IO.Queued()
-	}
 	switch {
-	case waiting <= loop.HighWater:
+	case !s.full():
 		s.readOn()
 	case !s.paused && !s.requestDone:
 		s.paused = true
 		s.d.stats().Inc(pausedReading)
 		s.d.steer()
 	}
+}
+
+// full reports whether so much of the body waits that no more is to be read.
+func (s *Stream) full() bool {
+	most := loop.HighWater
+	switch {
+	case s.connected:
+		return s.conn.IO.Full()
+	case s.cluster != nil && s.cluster.Config().Buffer > 0:
+		most = s.cluster.Config().Buffer
+	}
+	return s.replay.Len() > most
 }
 
 func (s *Stream) readOn() {

@@ -142,4 +142,8 @@ type ListenerConfig struct {
 	MaxHeadBytes   int           // max_request_headers_kb
 	MaxHeadFields  int           // common_http_protocol_options.max_headers_count
 	HTTP10Accepted bool          // http_protocol_options.accept_http_10
+
+	// Buffer is envoy.config.listener.v3.Listener.per_connection_buffer_limit_bytes: an answer of which more is unsent is not
+	// read on; connections take it up when they are made. 0: loop.HighWater.
+	Buffer int
 }

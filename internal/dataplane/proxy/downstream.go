@@ -53,10 +53,11 @@ func (wk *Worker) accept(l *Listener, fd int, peer, local netip.AddrPort) {
 	d.timer.Init(d.expire)
 	io, err := wk.w.AdoptFrom(fd, loop.Production, d, local, peer)
 	if err != nil {
-		l.Conns.Add(-1)
+		l.left()
 		return // the loop has closed it
 	}
 	d.io = io
+	io.SetHighWater(d.cfg.Buffer)
 	s := d.stats()
 	s.Inc(cxTotal)
 	s.Add(cxActive, 1)
@@ -90,7 +91,7 @@ func (d *Downstream) feed(b chunk.Bytes) (left []byte) {
 	d.feeding = true
 	for begun := 0; !d.closed; {
 		if d.stream == nil {
-			if begun++; begun > maxPipelined || len(b.B) == 0 || d.io.Queued() > loop.HighWater {
+			if begun++; begun > maxPipelined || len(b.B) == 0 || d.io.Full() {
 				break
 			}
 			d.begin()
@@ -134,7 +135,7 @@ func (d *Downstream) feed(b chunk.Bytes) (left []byte) {
 // goOn reads from the client unless something must be dealt with first, and sees to what was held back.
 func (d *Downstream) goOn() {
 	d.steer()
-	if d.stream == nil && len(d.rest) > 0 && !d.resuming && d.io.Queued() <= loop.HighWater {
+	if d.stream == nil && len(d.rest) > 0 && !d.resuming && !d.io.Full() {
 		d.resuming = true
 		d.wk.w.Post(d.feedRest) // other connections get their turn first
 	}
@@ -295,6 +296,7 @@ func (d *Downstream) expire() {
 	switch {
 	case s == nil || d.blank():
 		d.stats().Inc(cxIdleTimeout)
+		d.tell("idle timeout")
 		d.hangUp()
 	case !s.headDone && d.cfg.HeadTimeout > 0:
 		d.stats().Inc(rqTimeout)
@@ -348,7 +350,7 @@ func (d *Downstream) unlink() {
 		return
 	}
 	d.closed = true
-	d.listener.Conns.Add(-1)
+	d.listener.left()
 	d.rest = nil
 	wk := d.wk
 	wk.w.Disarm(&d.timer)

@@ -176,12 +176,18 @@ func (s *Stream) giveUp(flag, details string) {
 	s.breakOff(flag, details)
 }
 
-// breakOff resets the client's connection, so that it cannot take what it has for a whole answer.
+// breakOff ends the client's connection so that it cannot take what it has for a whole answer: by a reset if only the
+// connection's end would tell. A length or chunks tell as well (RFC 9112 §8), and then what was sent still arrives, whole
+// answers to earlier requests among it.
 func (s *Stream) breakOff(flag, details string) {
 	s.flag, s.details = flag, details
 	d := s.d
 	s.last = true
 	s.tap.Abort()
-	d.abort()
+	if s.answering && s.answerOpen {
+		d.abort()
+	} else {
+		d.closeFlushed()
+	}
 	s.finish()
 }

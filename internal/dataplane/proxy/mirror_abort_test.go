@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
+	"github.com/umbra-mesh/umbra/test/faulty"
 )
 
 // rawPost is a POST as it goes over the wire, and where its body begins.
@@ -87,11 +88,11 @@ func TestCopyOfAnAbortedUploadNeverLooksComplete(t *testing.T) {
 func TestCopyOfARequestThatProductionAnswersEarlyNeverLooksComplete(t *testing.T) {
 	for _, ends := range []string{"stays", "closes"} {
 		r := newRig(t, mirror.Limits{})
-		a := newFar(t, func(c *farConn) {
-			c.head()
+		a := newFar(t, func(c *faulty.Conn) {
+			c.Head()
 			io.WriteString(c, "HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
 			if ends == "stays" {
-				c.wait()
+				c.Hang()
 			}
 		})
 		b := newFar(t, healthy)
@@ -123,17 +124,16 @@ func TestMirrorThatAnswersEarlyAndReadsOnGetsItAllAtOnce(t *testing.T) {
 	r := newRig(t, mirror.Limits{})
 	var served atomic.Int64
 	answered := make(chan struct{}, 1)
-	b := newFar(t, func(c *farConn) {
-		q, err := http.ReadRequest(c.read)
+	var b *far
+	b = newFar(t, func(c *faulty.Conn) {
+		q, err := c.Head()
 		if err != nil {
 			return
 		}
 		io.WriteString(c, okay)
 		answered <- struct{}{}
 		if _, err := io.ReadAll(q.Body); err == nil {
-			c.far.mu.Lock()
-			c.far.whole[q.Header.Get("X-Id")]++
-			c.far.mu.Unlock()
+			b.count(q.Header.Get("X-Id"))
 		}
 	})
 	r.cluster("a", origin(t, echo(&served)))
@@ -161,12 +161,12 @@ func TestMirrorThatAnswersEarlyAndReadsOnGetsItAllAtOnce(t *testing.T) {
 func TestMirrorThatAnswersEarlyAndIsGoneIsNotCountedAsDelivered(t *testing.T) {
 	for _, ending := range []struct {
 		name string
-		end  func(c *farConn)
-	}{{"reset", (*farConn).reset}, {"closed", func(*farConn) {}}} {
+		end  func(c *faulty.Conn)
+	}{{"reset", (*faulty.Conn).Reset}, {"closed", func(*faulty.Conn) {}}} {
 		r := newRig(t, mirror.Limits{})
 		var served atomic.Int64
-		b := newFar(t, func(c *farConn) {
-			c.head()
+		b := newFar(t, func(c *faulty.Conn) {
+			c.Head()
 			io.WriteString(c, okay)
 			ending.end(c)
 		})
@@ -179,9 +179,7 @@ func TestMirrorThatAnswersEarlyAndIsGoneIsNotCountedAsDelivered(t *testing.T) {
 			c := r.dial()
 			c.Write(whole[:at+10])
 			eventually(t, "mirror is gone", func() bool {
-				b.mu.Lock()
-				defer b.mu.Unlock()
-				return b.accepted == i+1 && len(b.conns) == 0
+				return b.connections() == i+1 && b.open() == 0
 			})
 			go c.Write(whole[at+10:])
 			resp, err := http.ReadResponse(bufio.NewReader(c), nil)
@@ -200,10 +198,10 @@ func TestMirrorThatAnswersEarlyAndIsGoneIsNotCountedAsDelivered(t *testing.T) {
 
 func TestClientThatLeavesAfterItsRequestDoesNotStopTheCopy(t *testing.T) {
 	r := newRig(t, mirror.Limits{})
-	a := newFar(t, func(c *farConn) { c.request(); c.wait() })
+	a := newFar(t, func(c *faulty.Conn) { c.Request(); c.Hang() })
 	read, answer := make(chan struct{}), make(chan struct{})
-	b := newFar(t, func(c *farConn) {
-		c.request()
+	b := newFar(t, func(c *faulty.Conn) {
+		c.Request()
 		close(read)
 		<-answer
 		io.WriteString(c, okay)
@@ -216,7 +214,7 @@ func TestClientThatLeavesAfterItsRequestDoesNotStopTheCopy(t *testing.T) {
 	c.Write(whole)
 	<-read
 	c.Close()
-	eventually(t, "production gave up", func() bool { a.mu.Lock(); defer a.mu.Unlock(); return len(a.conns) == 0 })
+	eventually(t, "production gave up", func() bool { return a.open() == 0 })
 	close(answer)
 	if n := r.copiesEnded("b"); n.Delivered != 1 {
 		t.Errorf("%+v", n)
@@ -226,8 +224,8 @@ func TestClientThatLeavesAfterItsRequestDoesNotStopTheCopy(t *testing.T) {
 func TestExpectContinue(t *testing.T) {
 	r := newRig(t, mirror.Limits{})
 	verdict := make(chan string, 1)
-	a := newFar(t, func(c *farConn) {
-		q, err := http.ReadRequest(c.read)
+	a := newFar(t, func(c *faulty.Conn) {
+		q, err := c.Head()
 		if err != nil {
 			return
 		}
@@ -239,8 +237,8 @@ func TestExpectContinue(t *testing.T) {
 		}
 	})
 	expects := make(chan string, 1)
-	b := newFar(t, func(c *farConn) {
-		if q, _, err := c.request(); err == nil {
+	b := newFar(t, func(c *faulty.Conn) {
+		if q, _, err := c.Request(); err == nil {
 			expects <- q.Header.Get("Expect")
 			io.WriteString(c, okay)
 		}
@@ -322,8 +320,8 @@ func TestRetriesNeverDoubleACopy(t *testing.T) {
 // A copy begins with the first connection that production holds, not with the first it asks for.
 func TestFailedConnectsOfProductionSendNothing(t *testing.T) {
 	r := newRig(t, mirror.Limits{})
-	closed := newFar(t, nil)
-	closed.close()
+	closed := newFar(t, healthy)
+	closed.suffer(t, &faulty.Fault{Port: faulty.Closed})
 	b := newFar(t, healthy)
 	r.cluster("a", closed.addr)
 	r.cluster("b", b.addr)
@@ -342,8 +340,8 @@ func TestKillSwitchIsAtOnceAndSparesCopiesUnderWay(t *testing.T) {
 	r := newRig(t, mirror.Limits{})
 	var served atomic.Int64
 	read, answer := make(chan struct{}, 1), make(chan struct{})
-	b := newFar(t, func(c *farConn) {
-		if _, _, err := c.request(); err != nil {
+	b := newFar(t, func(c *faulty.Conn) {
+		if _, _, err := c.Request(); err != nil {
 			return
 		}
 		read <- struct{}{}

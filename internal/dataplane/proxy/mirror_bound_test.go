@@ -12,6 +12,7 @@ import (
 
 	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
 	"github.com/umbra-mesh/umbra/internal/dataplane/upstream"
+	"github.com/umbra-mesh/umbra/test/faulty"
 )
 
 // uploads sends n requests with body, so many at a time; every answer must be right and in time.
@@ -55,28 +56,37 @@ func (r *rig) watch(clusters ...string) (stop func() int64) {
 	return func() int64 { close(done); wg.Wait(); return most }
 }
 
+// Production's clients would miss their answers if it waited for the mirror that hangs, as that one's copies outlast them.
+// What c and d may hold is the same on a slow machine: they get the next uploads when they are done with the last.
 func TestHungMirrorTakesNothingFromTheOthers(t *testing.T) {
-	r := newRig(t, mirror.Limits{Timeout: 2 * patience})
+	r := newRig(t, mirror.Limits{Timeout: 10 * patience, ConnectTime: patience, Memory: 16 << 20})
 	var served atomic.Int64
-	b, c, d := newFar(t, (*farConn).wait), newFar(t, healthy), newFar(t, healthy)
+	b, c, d := newFar(t, (*faulty.Conn).Hang), newFar(t, healthy), newFar(t, healthy)
 	r.cluster("a", origin(t, echo(&served)))
 	r.cluster("b", b.addr)
 	r.cluster("c", c.addr)
 	r.cluster("d", d.addr)
 	r.serve(r.to("a", r.policy("b", 100), r.policy("c", 100), r.policy("d", 100)))
-	const n = 96
+	const n, atOnce = 48, 2
 	stop := r.watch("b", "c", "d")
-	r.uploads(n, 4, randomBytes(1<<20))
-	for _, name := range []string{"c", "d"} {
-		s := r.mirrors.Stats("test", name)
-		eventually(t, name+" got all", func() bool { n := s.Counts(); return n.Live == 0 && n.Selected > 0 })
-		if got := s.Counts(); got.Delivered != n {
-			t.Errorf("%s: %+v", name, got)
+	body := randomBytes(512 << 10)
+	for sent := int64(atOnce); sent <= n; sent += atOnce {
+		r.uploads(atOnce, atOnce, body)
+		for _, name := range []string{"c", "d"} {
+			s := r.mirrors.Stats("test", name)
+			eventually(t, name+" is done", func() bool { n := s.Counts(); return n.Live == 0 && n.Selected == sent })
+			if got := s.Counts(); got.Delivered != sent {
+				t.Fatalf("%s: %+v", name, got)
+			}
 		}
 	}
+	if live := r.mirrors.Stats("test", "b").Counts().Live; live == 0 {
+		t.Error("no copy hangs: the test shows nothing")
+	}
+	b.Close()
 	got := r.copiesEnded("b")
 	stop()
-	only(t, got, "timeout", "buffer", "memory")
+	only(t, got, "reset", "buffer", "memory")
 	if got.Delivered != 0 || got.Selected != n || got.Dropped["memory"] == 0 {
 		t.Errorf("hung mirror: %+v", got) // memory: it came to its share, else the test shows nothing
 	}
@@ -84,9 +94,9 @@ func TestHungMirrorTakesNothingFromTheOthers(t *testing.T) {
 
 func TestMemoryForCopiesIsBounded(t *testing.T) {
 	const limit = 2 << 20
-	r := newRig(t, mirror.Limits{Timeout: 500 * time.Millisecond, Memory: limit})
+	r := newRig(t, mirror.Limits{Timeout: 500 * time.Millisecond, ConnectTime: patience, Memory: limit})
 	var served atomic.Int64
-	b, c := newFar(t, (*farConn).wait), newFar(t, (*farConn).wait)
+	b, c := newFar(t, (*faulty.Conn).Hang), newFar(t, (*faulty.Conn).Hang)
 	r.cluster("a", origin(t, echo(&served)))
 	r.cluster("b", b.addr)
 	r.cluster("c", c.addr)
@@ -156,7 +166,7 @@ func TestCopiesInFlightAndInLineAreBounded(t *testing.T) {
 	} {
 		r := newRig(t, mirror.Limits{Timeout: 500 * time.Millisecond, MaxInFlight: bound.limit})
 		var served atomic.Int64
-		b := newFar(t, func(c *farConn) { c.request(); c.wait() })
+		b := newFar(t, func(c *faulty.Conn) { c.Request(); c.Hang() })
 		r.cluster("a", origin(t, echo(&served)))
 		r.cluster("b", b.addr)
 		cfg := *r.clusters.Slot("b").Cluster().Config()
@@ -187,9 +197,9 @@ func TestCopiesInLineAreDeliveredWhenPlacesBecomeFree(t *testing.T) {
 	var served atomic.Int64
 	var with, most atomic.Int64
 	begin := make(chan struct{})
-	b := newFar(t, func(c *farConn) {
+	b := newFar(t, func(c *faulty.Conn) {
 		for {
-			if _, _, err := c.request(); err != nil {
+			if _, _, err := c.Request(); err != nil {
 				return
 			}
 			n := with.Add(1)
@@ -241,12 +251,12 @@ func TestTargetRemovedWhileCopiesAreUnderWay(t *testing.T) {
 	r := newRig(t, mirror.Limits{})
 	var served atomic.Int64
 	read, answer := make(chan struct{}), make(chan struct{})
-	b := newFar(t, func(c *farConn) {
-		c.request()
+	b := newFar(t, func(c *faulty.Conn) {
+		c.Request()
 		read <- struct{}{}
 		<-answer
 		c.Write([]byte(okay))
-		c.wait()
+		c.Hang()
 	})
 	r.cluster("a", origin(t, echo(&served)))
 	r.cluster("b", b.addr)
@@ -258,9 +268,7 @@ func TestTargetRemovedWhileCopiesAreUnderWay(t *testing.T) {
 	r.must(nil, false)
 	<-read
 	eventually(t, "both copies have their connections", func() bool { // else the half one has begun nothing yet
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		return len(b.conns) == 2
+		return b.open() == 2
 	})
 	r.clusters.Remove("b")
 	r.must(nil, false) // this one finds no target
@@ -272,9 +280,7 @@ func TestTargetRemovedWhileCopiesAreUnderWay(t *testing.T) {
 		t.Errorf("%+v", n)
 	}
 	eventually(t, "connections to a target that is gone are closed", func() bool {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		return len(b.conns) == 0
+		return b.open() == 0
 	})
 }
 
@@ -320,8 +326,8 @@ func TestHopLimit(t *testing.T) {
 		r := newRig(t, mirror.Limits{MaxHops: hops.limit})
 		var served atomic.Int64
 		got := make(chan string, 1)
-		b := newFar(t, func(c *farConn) {
-			if q, _, err := c.request(); err == nil {
+		b := newFar(t, func(c *faulty.Conn) {
+			if q, _, err := c.Request(); err == nil {
 				got <- fmt.Sprint(q.Header.Values("X-Umbra-Mirror-Hops"))
 				c.Write([]byte(okay))
 			}

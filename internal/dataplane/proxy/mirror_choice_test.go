@@ -15,6 +15,7 @@ import (
 	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
 	"github.com/umbra-mesh/umbra/internal/dataplane/proxy"
 	"github.com/umbra-mesh/umbra/internal/dataplane/route"
+	"github.com/umbra-mesh/umbra/test/faulty"
 )
 
 // ids collects the request ids a server saw.
@@ -158,9 +159,9 @@ func TestHostOfTheCopy(t *testing.T) {
 		r := newRig(t, mirror.Limits{})
 		var served atomic.Int64
 		hosts := make(chan string, 1)
-		b := newFar(t, func(c *farConn) {
+		b := newFar(t, func(c *faulty.Conn) {
 			for {
-				q, _, err := c.request()
+				q, _, err := c.Request()
 				if err != nil {
 					return
 				}

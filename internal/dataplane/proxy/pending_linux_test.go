@@ -12,7 +12,7 @@ import (
 
 func TestMaxPendingRequestsBoundsThoseThatWaitForAConnection(t *testing.T) {
 	r := setup{log: true}.rig(t)
-	addr, _ := blackhole(t)
+	addr := blackhole(t)
 	r.cluster("a", addr)
 	cfg := *r.clusters.Slot("a").Cluster().Config()
 	cfg.MaxPending = 1

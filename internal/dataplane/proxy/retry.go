@@ -38,6 +38,7 @@ func (s *Stream) idempotent() bool {
 
 // Failed implements upstream.Exchange: the attempt's connection is gone.
 func (s *Stream) Failed(_ *upstream.Conn, f upstream.Failure) {
+	s.tellAttempt(f)
 	connected := s.connected
 	s.conn, s.connected = nil, false
 	stale := f.Kind == upstream.Reset && f.Reused && !f.Answered && !s.answering &&
@@ -73,9 +74,10 @@ func (s *Stream) Failed(_ *upstream.Conn, f upstream.Failure) {
 	}
 }
 
-// blame tells outlier detection that the attempt's host gave no answer.
+// blame tells outlier detection that the attempt's host gave no answer. A host whose line is long is not to blame for
+// that.
 func (s *Stream) blame(connected bool) {
-	if s.counted {
+	if s.counted && !s.waiting {
 		s.cluster.Report(s.wk.w, s.host, upstream.Result{Local: true, Connected: connected})
 	}
 }

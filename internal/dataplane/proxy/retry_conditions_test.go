@@ -204,7 +204,7 @@ func TestIdleTryIsRetriedOrBroken(t *testing.T) {
 	r.serve(a)
 	cl := r.raw()
 	cl.send(get("/"))
-	if all, reset := cl.end(); !reset || !strings.HasSuffix(all, "hello") {
+	if all, reset := cl.end(); reset || !strings.HasSuffix(all, "hello") { // of 10 bytes
 		t.Errorf("reset %v: %q", reset, all)
 	}
 	e := r.logs(200, "UT", "upstream_per_try_idle_timeout")

@@ -57,7 +57,8 @@ type setup struct {
 	sink     trace.Sink                  // of spans; nil: no tracer
 	formats  trace.Formats
 	sampling float64
-	sndbuf   int // of the proxy's sockets to clients, which then grow no more; 0: the system's
+	logger   *slog.Logger // nil: none
+	sndbuf   int          // of the proxy's sockets to clients, which then grow no more; 0: the system's
 }
 
 func newRig(t testing.TB, limits mirror.Limits) *rig {
@@ -71,7 +72,10 @@ func (set setup) rig(t testing.TB) *rig {
 		set.workers = 2
 	}
 	r := &rig{t: t, registry: stats.NewRegistry(set.workers), routes: &proxy.RouteSlot{Name: "test"}}
-	logger := slog.New(slog.DiscardHandler)
+	logger := set.logger
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
 	for i := range set.workers {
 		w, err := loop.New(loop.Config{Index: i, Publish: func() { r.registry.Publish(i) }, Logger: logger})
 		if err != nil {
@@ -80,6 +84,7 @@ func (set setup) rig(t testing.TB) *rig {
 		r.workers = append(r.workers, w)
 	}
 	r.clusters = upstream.NewDirectory(r.workers, r.registry)
+	r.clusters.Logger = logger
 	var tracer *trace.Tracer
 	if set.sink != nil {
 		tracer = trace.New(trace.Config{
@@ -100,6 +105,7 @@ func (set setup) rig(t testing.TB) *rig {
 	}
 	r.server = proxy.NewServer(proxy.Config{
 		Workers: r.workers, Mirror: r.mirrors, Registry: r.registry, LocalIP: "192.0.2.1", Log: r.log, Tracer: tracer,
+		Logger: logger,
 	})
 	r.config = proxy.ListenerConfig{
 		Name: "test", StatPrefix: "test", Routes: r.routes, ServerName: "istio-envoy", UseRemoteAddress: true,

@@ -19,7 +19,7 @@ func (s *Stream) onHead() {
 	d, h := s.d, &s.head
 	s.headDone = true
 	s.chunked = h.Length < 0
-	s.last = h.Close || h.Minor == 0
+	s.last = h.Close || h.Minor == 0 || h.Upgrade
 	d.stats().Inc(rqTotal)
 	switch {
 	case string(h.Method) == "CONNECT":
@@ -121,39 +121,60 @@ func (s *Stream) attempt(fresh bool) {
 		s.fail(&filter.Overflow)
 		return
 	}
-	idle := !fresh && host.HasIdle(w, loop.Production)
-	if !idle {
+	c := s.cluster.Stats(w)
+	idle := host.HasIdle(w, loop.Production)
+	if fresh || !idle || host.InLine(w) {
 		if s.pending = s.cluster.AcquirePending(); !s.pending {
 			s.cluster.ReleaseRequest()
-			s.cluster.Stats(w).Inc(upstream.RqPendingOverflow)
+			c.Inc(upstream.RqPendingOverflow)
 			s.fail(&filter.Overflow)
 			return
 		}
+		c.Inc(upstream.RqPendingTotal)
+		c.Add(upstream.RqPendingActive, 1)
 	}
 	s.host, s.upRemote = host, host.Addr
 	host.Begin()
 	s.counted = true
-	c := s.cluster.Stats(w)
 	c.Inc(upstream.RqTotal)
 	c.Add(upstream.RqActive, 1)
-	if !idle && !s.cluster.CanDial(w, host) {
-		c.Inc(upstream.CxOverflow)
-		s.waiting = true
-		host.Wait(w, s)
-		return
+	if s.pending {
+		dial := s.cluster.CanDial(w, host)
+		if !dial {
+			c.Inc(upstream.CxOverflow)
+		}
+		if !dial || host.InLine(w) {
+			s.waiting = true
+			host.Wait(w, s)
+			if dial || idle {
+				host.Freed(w) // to whoever is first
+			}
+			return
+		}
 	}
 	s.acquire(fresh)
 }
 
 // Freed implements upstream.Waiter.
-func (s *Stream) Freed() {
+func (s *Stream) Freed() bool {
 	w := s.wk.w
-	if !s.host.HasIdle(w, loop.Production) && !s.cluster.CanDial(w, s.host) {
-		s.host.Wait(w, s)
-		return
+	dial := s.cluster.CanDial(w, s.host)
+	if !dial && !s.host.HasIdle(w, loop.Production) {
+		return false
 	}
 	s.waiting = false
-	s.acquire(false)
+	s.host.Leave(w, s)
+	if s.refreshed && !dial {
+		s.host.CloseIdle(w) // one that was idle has failed it already
+	}
+	s.acquire(s.refreshed)
+	return true
+}
+
+// Refused implements upstream.Waiter.
+func (s *Stream) Refused(f upstream.Failure) {
+	s.waiting = false
+	s.Failed(nil, f)
 }
 
 // acquire takes a connection to the host; one that has to be dialled says Connected or Failed later.
@@ -171,6 +192,7 @@ func (s *Stream) endPending() {
 	if s.pending {
 		s.pending = false
 		s.cluster.ReleasePending()
+		s.cluster.Stats(s.wk.w).Add(upstream.RqPendingActive, -1)
 	}
 }
 
@@ -287,6 +309,7 @@ func (s *Stream) finish() {
 	if s.wk.server.logs != nil && (s.status != 0 || !d.blank()) {
 		s.log(took)
 	}
+	s.tell()
 	s.endSpan(took)
 	s.readOn()
 	w.Defer(s)

@@ -7,6 +7,7 @@
 package proxy
 
 import (
+	"log/slog"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -27,6 +28,7 @@ type Server struct {
 	localIP  string
 	logs     *format.Writer
 	tracer   *trace.Tracer
+	logger   *slog.Logger
 }
 
 // Config is what a Server needs from outside.
@@ -37,11 +39,12 @@ type Config struct {
 	LocalIP  string         // this node's address
 	Log      *format.Writer // access log; nil: none
 	Tracer   *trace.Tracer  // nil: no spans, and trace contexts pass unchanged
+	Logger   *slog.Logger   // told of what fails, at debug level; it must not block. nil: none
 }
 
 // NewServer makes the parts; call before the workers run.
 func NewServer(cfg Config) *Server {
-	s := &Server{registry: cfg.Registry, localIP: cfg.LocalIP, logs: cfg.Log, tracer: cfg.Tracer}
+	s := &Server{registry: cfg.Registry, localIP: cfg.LocalIP, logs: cfg.Log, tracer: cfg.Tracer, logger: cfg.Logger}
 	for _, w := range cfg.Workers {
 		s.workers = append(s.workers, &Worker{w: w, server: s, mirror: cfg.Mirror.Local(w)})
 	}
@@ -54,16 +57,18 @@ type Listener struct {
 	// Conns is how many connections the listener has. Who hands them to Accept counts them before; the proxy counts down.
 	Conns    atomic.Int64
 	cfg      atomic.Pointer[ListenerConfig]
-	stats    []*stats.Block
+	set      *stats.Set
+	stats    []*stats.Block // set's, by worker
 	draining atomic.Bool
+	over     atomic.Bool   // ended is closed
+	ended    chan struct{} // closed when it is retired and its last connection has ended
 }
 
 // NewListener returns the listener for a configuration.
 func (s *Server) NewListener(cfg ListenerConfig) *Listener {
-	l := &Listener{}
-	set := s.registry.Set(httpStats, cfg.StatPrefix)
+	l := &Listener{set: s.registry.Set(httpStats, cfg.StatPrefix), ended: make(chan struct{})}
 	for i := range s.workers {
-		l.stats = append(l.stats, set.Block(i))
+		l.stats = append(l.stats, l.set.Block(i))
 	}
 	l.Update(cfg)
 	return l
@@ -75,11 +80,38 @@ func (l *Listener) Update(cfg ListenerConfig) {
 	l.cfg.Store(&cfg)
 }
 
-// Retire tells the listener's connections to end after the request they carry.
+// Retire tells the listener's connections to end after the request they carry. It must not be given new ones from then
+// on. Ended tells when the last has ended; then Release is to follow.
 func (l *Listener) Retire(s *Server) {
 	l.draining.Store(true)
 	for _, wk := range s.workers {
 		wk.w.Post(func() { wk.closeIdle(l) })
+	}
+	l.checkEnded()
+}
+
+// Cut ends the connections that a retired listener still has, with what they carry.
+func (l *Listener) Cut(s *Server) {
+	for _, wk := range s.workers {
+		wk.w.Post(func() { wk.cutConns(l) })
+	}
+}
+
+// Ended is closed when the listener is retired and has no connection any more.
+func (l *Listener) Ended() <-chan struct{} { return l.ended }
+
+// Release ends the listener's series, unless another one counts under the same stat_prefix. It is called once.
+func (l *Listener) Release() { l.set.Release() }
+
+// left takes one connection off the count.
+func (l *Listener) left() {
+	l.Conns.Add(-1)
+	l.checkEnded()
+}
+
+func (l *Listener) checkEnded() {
+	if l.draining.Load() && l.Conns.Load() <= 0 && l.over.CompareAndSwap(false, true) {
+		close(l.ended)
 	}
 }
 
@@ -117,7 +149,7 @@ func (s *Server) Trim() {
 	}
 }
 
-// Cut ends all requests and copies under way at once: clients see their connection reset, and the access log tells. done
+// Cut ends all requests and copies under way at once: clients see that an answer is cut, and the access log tells. done
 // is called once for each worker that still runs.
 func (s *Server) Cut(done func()) {
 	for _, wk := range s.workers {
@@ -185,24 +217,41 @@ func (wk *Worker) closeIdle(l *Listener) {
 	}
 }
 
-// shutdown is the details of requests that were cut.
-const shutdown = "shutdown"
+// The details of requests that were cut: because the process ends, or because their listener is gone.
+const (
+	shutdown     = "shutdown"
+	listenerGone = "listener_gone"
+)
 
 func (wk *Worker) cut() {
 	wk.draining = true
+	wk.cutConns(nil)
+	wk.mirror.End()
+}
+
+// cutConns ends the connections of a listener (nil: of all), with what they carry.
+func (wk *Worker) cutConns(l *Listener) {
 	for d := wk.conns; d != nil; {
 		next := d.next // its own end unlinks no other
 		switch s := d.stream; {
+		case l != nil && d.listener != l:
 		case s == nil || d.blank():
 			d.hangUp()
 		case s.relay != nil:
 			s.relay.Cut()
 		default:
-			s.giveUp("", shutdown)
+			s.giveUp("", d.cutBy())
 		}
 		d = next
 	}
-	wk.mirror.End()
+}
+
+// cutBy is the details of a request that is cut.
+func (d *Downstream) cutBy() string {
+	if d.wk.draining {
+		return shutdown
+	}
+	return listenerGone
 }
 
 // checkDrained lets the copies end once production has.

@@ -97,6 +97,7 @@ type exchange struct {
 	reply         *filter.Local // to be sent once the bytes at hand are read
 	answering     bool          // the final head went to the client
 	answerChunked bool
+	answerOpen    bool         // only the connection's end tells where the answer ends
 	last          bool         // the client's connection ends with this answer
 	upPaused      bool         // reading from the upstream waits for the client
 	relay         *relay.Relay // the connections are joined: it is HTTP no more

@@ -22,10 +22,9 @@ import (
 func (s *Stream) upgrade() bool {
 	h := &s.head
 	if h.Protocol = s.d.cfg.relayed(h); h.Protocol == nil {
-		h.Upgrade = false
+		h.Upgrade, s.last = false, h.Close || h.Minor == 0
 		return true
 	}
-	s.last = true
 	if h.Length != 0 { // whose bytes these are would be read in two ways
 		s.reply = &filter.UpgradeWithBody
 		return false
@@ -93,7 +92,7 @@ func (s *Stream) Relayed(r *relay.Relay, end relay.End) {
 		d.stats().Inc(rqIdleTimeout)
 		s.breakOff(filter.StreamIdle.Flag, filter.StreamIdle.Details)
 	case relay.WasCut:
-		s.breakOff("", shutdown)
+		s.breakOff("", d.cutBy())
 	}
 }
 

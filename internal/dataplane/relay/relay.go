@@ -93,7 +93,7 @@ func (s *side) Bytes(b chunk.Bytes) {
 	s.got += int64(len(b.B))
 	to := s.other.io
 	to.Push(b)
-	if to.Queued() > loop.HighWater {
+	if to.Full() {
 		s.io.Pause()
 	}
 }

@@ -38,6 +38,9 @@ type Config struct {
 	MaxRetries     uint32
 	RetryBudget    *RetryBudget // instead of MaxRetries
 
+	// Buffer is per_connection_buffer_limit_bytes: a request of which more is unsent is not read on. 0: loop.HighWater.
+	Buffer int
+
 	MaxRequestsPerConnection uint32        // 0: no limit
 	IdleTimeout              time.Duration // of a pooled connection; 0: the default, negative: none
 	MaxConnectionDuration    time.Duration // 0: no limit

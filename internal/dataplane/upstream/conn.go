@@ -84,6 +84,7 @@ func (c *Cluster) Acquire(
 	u.idle.Init(u.expire)
 	u.begin(x)
 	u.IO = h.dial(w, class, timeout, u)
+	u.IO.SetHighWater(cfg.Buffer)
 	if k := cfg.Keepalive; k.On {
 		u.IO.KeepAlive(loop.KeepAlive{Probes: int(min(k.Probes, math.MaxInt32)), Time: k.Time, Interval: k.Interval})
 	}
@@ -144,7 +145,6 @@ func (u *Conn) Release(requestComplete bool) {
 	}
 	if u.ended && requestComplete && !u.last && !u.IO.RemoteClosed() && u.Host.keepIdle(u) {
 		u.reused = true
-		u.head.Reset()
 		return
 	}
 	u.close()
@@ -191,7 +191,7 @@ func (u *Conn) gone() {
 	if u.class == loop.Production {
 		u.cluster.connections.Add(-1)
 		u.Host.pools[u.w.Index].open--
-		u.Host.freed(u.w)
+		u.Host.Freed(u.w)
 	}
 	s := u.cluster.Stats(u.w)
 	s.Add(CxActive, -1)
@@ -233,6 +233,9 @@ func (u *Conn) Bytes(b chunk.Bytes) {
 		}
 		switch ev {
 		case http1.More:
+			if u.class == loop.Copy {
+				u.unfinished()
+			}
 			return
 		case http1.HeadDone:
 			b.B = b.B[n:]
@@ -291,12 +294,22 @@ func (u *Conn) onHead() {
 		}
 	}
 	u.user.AnswerHead(u, h)
+	h.Reset()
+}
+
+// unfinished tells a copy what it holds of its answer: a mirror that goes on and on must not have memory that nobody
+// counts.
+func (u *Conn) unfinished() {
+	if x, ok := u.user.(Holder); ok {
+		x.AnswerHeld(u, u.dec.Held())
+	}
 }
 
 func (u *Conn) onEnd(more bool) {
 	u.ended = true
 	u.last = u.last || more // bytes after the answer: nobody asked for them
 	u.user.AnswerEnd(u, u.dec.Trailers())
+	u.dec.Free()
 }
 
 // EOF implements loop.Owner.
@@ -354,6 +367,9 @@ func (u *Conn) Gone(err error) {
 		}
 	}
 	u.fail(f)
+	if !u.connected && u.class == loop.Production {
+		u.Host.refuse(u.w, f)
+	}
 }
 
 func (u *Conn) fail(f Failure) {

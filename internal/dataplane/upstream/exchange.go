@@ -32,6 +32,14 @@ type Upgrader interface {
 	Upgraded(c *Conn, h *codec.Head, rest chunk.Bytes)
 }
 
+// Holder is the Exchange of a copy that accounts for its answer's memory.
+type Holder interface {
+	Exchange
+	// AnswerHeld tells after each read at most how many bytes of memory hold what has come of the answer's head or
+	// trailers, as long as these are not complete; a body is not held. AnswerHead and AnswerEnd tell of their end.
+	AnswerHeld(c *Conn, n int)
+}
+
 // Failure is why an exchange ended without a whole answer.
 type Failure struct {
 	Kind     FailureKind

@@ -36,10 +36,9 @@ type Host struct {
 type pools struct {
 	idle [2][]*Conn // by loop.Class
 
-	// Production's: connections there are, requests in line for one, and connections freed that the line was not yet told.
+	// Production's: connections there are, and requests in line for one; nil before the first.
 	open int
-	line []Waiter
-	free int
+	line *line
 }
 
 // identity is what makes two endpoints the same host.
@@ -108,6 +107,13 @@ func (h *Host) takeIdle(worker int, class loop.Class) *Conn {
 	return c
 }
 
+// CloseIdle closes the idle production connection of w used last, if there is one.
+func (h *Host) CloseIdle(w *loop.Worker) {
+	if c := h.takeIdle(w.Index, loop.Production); c != nil {
+		c.close()
+	}
+}
+
 // keepIdle puts a connection back, false if the host has left or the pool is full.
 func (h *Host) keepIdle(c *Conn) bool {
 	idle := &h.pools[c.w.Index].idle[c.class]
@@ -119,7 +125,7 @@ func (h *Host) keepIdle(c *Conn) bool {
 		c.w.Arm(&c.idle, c.keep)
 	}
 	if c.class == loop.Production {
-		h.freed(c.w)
+		h.Freed(c.w)
 	}
 	return true
 }

@@ -79,6 +79,7 @@ func (d *Directory) watchName(c *Cluster, k dnsKey) *dnsName {
 		d.count(c, UpdateAttempt, 1)
 		if err != nil {
 			d.count(c, UpdateFailure, 1)
+			d.Logger.Debug("name not found", "cluster", c.Name, "name", k.name, "error", err, "kept", len(n.addrs))
 		} else {
 			d.count(c, UpdateSuccess, 1)
 		}

@@ -137,6 +137,9 @@ var (
 	enforced = [faults]int{EjectionsEnforced5xx, EjectionsEnforcedGateway, EjectionsEnforcedLocal}
 )
 
+// faultNames are what the log calls them.
+var faultNames = [faults]string{"5xx", "gateway failure", "local origin failure"}
+
 // trial decides on a host with faults and reports whether it is ejected.
 func (d *Directory) trial(c *Cluster, o *Outlier, m *monitor, due uint32, now time.Time) bool {
 	class := m.class
@@ -164,6 +167,7 @@ func (d *Directory) trial(c *Cluster, o *Outlier, m *monitor, due uint32, now ti
 			m.times++
 		}
 		m.ejected.Store(true)
+		d.Logger.Debug("host ejected", "cluster", c.Name, "host", m.host.Name, "for", faultNames[f], "copies", class == loop.Copy, "times", m.times)
 	}
 	return m.ejected.Load()
 }
@@ -211,6 +215,7 @@ func (d *Directory) restore(c *Cluster, m *monitor, class int, now time.Time) {
 	}
 	m.returned = now
 	m.ejected.Store(false)
+	d.Logger.Debug("ejected host returns", "cluster", c.Name, "host", m.host.Name, "copies", class == int(loop.Copy))
 	c.ejected[class]--
 	d.count(c, EjectionsActive, -1)
 }

@@ -3,6 +3,8 @@
 package upstream
 
 import (
+	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -123,6 +125,24 @@ func gateway(n uint32) func(*Outlier) {
 
 func split(n uint32) func(*Outlier) {
 	return func(o *Outlier) { o.SplitLocal, o.ConsecutiveLocal = true, n }
+}
+
+func TestEjectionAndReturnAreLogged(t *testing.T) {
+	trial(t, 2, detection(nil), func(k court) {
+		var log strings.Builder
+		k.d.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		k.say(0, 5, Result{Status: 500})
+		k.until(0)
+		synctest.Wait()
+		for _, want := range []string{
+			`msg="host ejected" cluster=c host=` + k.c.Hosts()[0].Name + " for=5xx copies=false times=1\n",
+			`msg="ejected host returns" cluster=c host=` + k.c.Hosts()[0].Name + " copies=false\n",
+		} {
+			if strings.Count(log.String(), want) != 1 {
+				t.Errorf("no %q in %q", want, log.String())
+			}
+		}
+	})
 }
 
 // 30 s, and 30 s more with every further ejection; to the sweep that follows; never more than max_ejection_time.

@@ -22,6 +22,8 @@ const (
 	RqRetrySuccess
 	RqRetryLimitExceeded
 	RqRetryOverflow
+	RqPendingTotal
+	RqPendingActive
 	RqPendingOverflow
 	RqRxReset
 	RqTxReset
@@ -71,9 +73,12 @@ var clusterStats = &stats.Kind{
 		RqRetrySuccess:       counter("upstream_rq_retry_success", "Retries whose answer was passed on as a success."),
 		RqRetryLimitExceeded: counter("upstream_rq_retry_limit_exceeded", "Requests that failed with all retries used."),
 		RqRetryOverflow:      counter("upstream_rq_retry_overflow", "Retries refused by circuit_breakers.max_retries."),
-		RqPendingOverflow:    counter("upstream_rq_pending_overflow", "Requests refused by circuit_breakers.max_requests."),
-		RqRxReset:            counter("upstream_rq_rx_reset", "Requests the host reset."),
-		RqTxReset:            counter("upstream_rq_tx_reset", "Requests reset towards the host."),
+		RqPendingTotal:       counter("upstream_rq_pending_total", "Requests that had to wait for a connection."),
+		RqPendingActive:      gauge("upstream_rq_pending_active", "Requests that wait for a connection."),
+		RqPendingOverflow: counter("upstream_rq_pending_overflow",
+			"Requests refused by circuit_breakers.max_requests or max_pending_requests."),
+		RqRxReset: counter("upstream_rq_rx_reset", "Requests the host reset."),
+		RqTxReset: counter("upstream_rq_tx_reset", "Requests reset towards the host."),
 		RetryOrShadowAbandoned: counter("retry_or_shadow_abandoned",
 			"Requests whose body was too long to be kept for a retry. (Their copies were not affected.)"),
 		CxIdleTimeout:     counter("upstream_cx_idle_timeout", "Connections closed because they were idle for their time."),

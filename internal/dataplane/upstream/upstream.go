@@ -6,6 +6,7 @@
 package upstream
 
 import (
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +20,10 @@ import (
 // slots they were linked to. What it does by itself, looking names up, ending ejections and warming hosts up, it does on
 // goroutines of its own; Close ends that.
 type Directory struct {
+	// Logger is told of ejections and of names that are not found, at debug level; it must not block. Set before use; by default it
+	// tells nobody.
+	Logger *slog.Logger
+
 	// Immutable.
 	workers  []*loop.Worker
 	registry *stats.Registry
@@ -45,7 +50,7 @@ func NewDirectory(workers []*loop.Worker, registry *stats.Registry) *Directory {
 // NewDirectoryWith is NewDirectory with a Lookup of one's own.
 func NewDirectoryWith(workers []*loop.Worker, registry *stats.Registry, lookup resolve.Lookup) *Directory {
 	return &Directory{
-		workers: workers, registry: registry, resolver: resolve.New(lookup),
+		Logger: slog.New(slog.DiscardHandler), workers: workers, registry: registry, resolver: resolve.New(lookup),
 		slots: map[string]*Slot{}, services: map[string]*service{},
 	}
 }
