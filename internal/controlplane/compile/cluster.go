@@ -132,6 +132,7 @@ func (k *compiler) cluster(h *hostClusters, p mesh.Port, subset *mesh.Subset) {
 	}
 	c := &clusterv3.Cluster{
 		Name: name, ConnectTimeout: k.usual.connectTimeout, CircuitBreakers: k.usual.breakers,
+		PerConnectionBufferLimitBytes: k.opts.Clients.buffer(),
 	}
 	applyPool(c, policy.ConnectionPool, policy.RetryBudget)
 	applyOutlierDetection(c, policy.OutlierDetection)

@@ -297,7 +297,7 @@ func TestSidecarRulesWithoutAnOutboundListenerAreNoted(t *testing.T) {
 	}
 	_, problems := compile.Compile(c, nil, compile.Options{})
 	if diff := cmp.Diff([]string{"f.yaml:1: note: VirtualService default/v: spec.gateways: is for sidecars, and " +
-		"there is no outbound listener: it is not served there; run with --outbound"}, texts(problems)); diff != "" {
+		"there is no outbound listener: it is not served there; name a gateway too, or run with --outbound"}, texts(problems)); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)
 	}
 	_, problems = compile.Compile(c, nil, compile.Options{Outbound: netip.MustParseAddrPort("127.0.0.1:15080")})

@@ -97,7 +97,7 @@ func (k *compiler) unused(c mesh.Config) {
 				Resource: vs.Origin,
 				Field:    "spec.gateways",
 				Message:  "is for sidecars, and there is no outbound listener: it is not served there",
-				Fix:      "run with --outbound",
+				Fix:      "name a gateway too, or run with --outbound",
 			})
 		}
 	}

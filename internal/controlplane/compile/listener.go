@@ -75,6 +75,9 @@ func (h hcm) listener() *listenerv3.Listener {
 	return &listenerv3.Listener{
 		Name:    name,
 		Address: address(h.addr.Addr().String(), uint32(h.addr.Port())),
+
+		PerConnectionBufferLimitBytes: h.limits.buffer(),
+
 		FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{{
 			Name:       "envoy.filters.network.http_connection_manager",
 			ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: pack(manager)},

@@ -52,6 +52,14 @@ func (s *scan) file(f *fileRead) {
 	}
 }
 
+// told are the kinds of which each resource is to say something, by API group. Of others, two of a name harm nobody: a
+// folder may have a Deployment for each of two clusters.
+var told = map[string][]string{
+	"":                    {"Service", "Pod"},
+	"discovery.k8s.io":    {"EndpointSlice"},
+	"networking.istio.io": {"Gateway", "VirtualService", "DestinationRule", "ServiceEntry", "WorkloadEntry", "Sidecar"},
+}
+
 // add takes what a part says. Of two resources with one name the first counts.
 func (s *scan) add(path string, r *read) {
 	if r.broken {
@@ -59,28 +67,44 @@ func (s *scan) add(path string, r *read) {
 	}
 	s.problems = append(s.problems, r.problems...)
 	for _, one := range r.resources {
-		if first, ok := s.seen[one.Key()]; ok {
+		key := one.Key()
+		if first, ok := s.seen[key]; ok {
+			if !slices.Contains(told[key.Group], key.Kind) {
+				continue
+			}
 			s.problems = append(s.problems, problemOf(one, one.Line, "metadata.name",
 				fmt.Sprintf("there are two: the first is at %s:%d", first.File, first.Line), "remove one; the first is used"))
 			continue
 		}
-		s.seen[one.Key()] = one
+		s.seen[key] = one
 		s.set.Resources = append(s.set.Resources, one)
 	}
 }
 
 // syntax says why the part cannot be read. The error's line counts from offset.
 func (s *read) syntax(path string, p part, err error, offset int) {
-	line := 0
+	line, fix := 0, "correct the syntax"
 	if e, ok := errors.AsType[*syntaxError](err); ok && e.line > 0 {
 		line = e.line + offset
+		if tabbed(p.text, line-p.line) {
+			fix = "indent with spaces, not with tabs"
+		}
 	}
-	fix := "correct the syntax; the file's resources are not read"
 	if bytes.Contains(p.text, []byte("{{")) {
-		fix = "it looks like a template, which has to be filled in first; the file's resources are not read"
+		fix = "it looks like a template, which has to be filled in first"
 	}
+	fix += "; the file's resources are not read"
 	s.ended = true
 	s.fail(path, line, "cannot be read as YAML: "+err.Error(), fix)
+}
+
+// tabbed tells whether there is a tab in the indentation of a line.
+func tabbed(text []byte, line int) bool {
+	for range line - 1 {
+		_, text, _ = bytes.Cut(text, []byte{'\n'})
+	}
+	indented := text[:len(text)-len(bytes.TrimLeft(text, " \t"))]
+	return bytes.IndexByte(indented, '\t') >= 0
 }
 
 // listOf is the list a document came in: typed lists leave out the kind of their items.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -62,17 +63,45 @@ func yamlError(err error, data []byte) error {
 			e.line = 1 + bytes.Count(data[:max(at, 0)], []byte("\n"))
 		}
 		if e.line > 0 && strings.HasPrefix(e.message, "did not find expected") {
-			// The parser's own errors count from 0, the scanner's from 1; the end of the file is on its last line.
-			e.line = min(e.line, bytes.Count(bytes.TrimRight(data, " \t\r\n"), []byte("\n"))) + 1
+			e.line = failing(data, err, e.line)
 		}
 	}
 	return e
 }
 
+// maxSought is the longest text, in bytes, of which the line that cannot be read is sought: it is read some twenty times.
+const maxSought = 1 << 20
+
+// failing is the line at which reading fails with err: the parser says where the mapping or list began that does not go
+// on as it must, which may be far above.
+func failing(data []byte, err error, said int) int {
+	data = bytes.TrimRight(data, " \t\r\n")
+	if len(data) > maxSought {
+		return said
+	}
+	lines := bytes.SplitAfter(data, []byte{'\n'})
+	end := make([]int, len(lines))
+	at := 0
+	for i, l := range lines {
+		at += len(l)
+		end[i] = at
+	}
+	return 1 + sort.Search(len(lines)-1, func(i int) bool {
+		var n yaml.Node
+		d := yaml.NewDecoder(bytes.NewReader(data[:end[i]]))
+		failed := d.Decode(&n)
+		for failed == nil {
+			failed = d.Decode(&n)
+		}
+		return failed.Error() == err.Error()
+	})
+}
+
 // plainer makes a document plain: aliases and merge keys are written out, and everything is within the bounds.
 type plainer struct {
 	nodes
-	aliased  int // nodes made under an alias so far
+	aliased  int  // nodes made under an alias so far
+	again    bool // a key of the document itself is there twice
 	problems []treeProblem
 }
 
@@ -149,7 +178,7 @@ func (p *plainer) mapping(out *Node, n *yaml.Node, depth int, aliased bool) erro
 			continue
 		}
 		if _, ok := at[key.Value]; ok {
-			p.problem(aliased, out, k.Line, fmt.Sprintf("key %q is there twice", key.Value), "keep one of them")
+			p.twice(aliased, out, k.Line, key.Value, depth)
 			continue
 		}
 		value, err := p.plain(v, depth+1, aliased)
@@ -166,6 +195,20 @@ func (p *plainer) mapping(out *Node, n *yaml.Node, depth int, aliased bool) erro
 		}
 	}
 	return nil
+}
+
+// twice says that a key is there again. A whole document of which that is true is mostly two without --- between them: it
+// is said once then.
+func (p *plainer) twice(aliased bool, in *Node, line int, key string, depth int) {
+	fix := "keep one of them"
+	if depth == 0 {
+		fix = "keep one of them, or write --- before it if another resource begins here"
+		if p.again {
+			return
+		}
+		p.again = true
+	}
+	p.problem(aliased, in, line, fmt.Sprintf("key %q is there twice", key), fix)
 }
 
 // merge adds the keys of a "<<" value that are not there yet.

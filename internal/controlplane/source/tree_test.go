@@ -69,6 +69,8 @@ func TestTreesThatCannotBeMeantAreProblems(t *testing.T) {
 	f("  a: !mine b\n", "-:5: error: A default/a: tag !mine is not known")
 	f("  <<: 5\n", "-:5: error: A default/a: << must name a mapping")
 	f("  <<: {a: 1, a: 2}\n", `-:5: error: key "a" is there twice`)
+	f("  a: 1\napiVersion: v1\nkind: B\nmetadata: {name: b}\nspec: {}\n", `-:6: error: A default/a: key "apiVersion" is there `+
+		"twice; keep one of them, or write --- before it if another resource begins here")
 	f("  a: !!int x\n", "cannot be read as YAML")
 }
 

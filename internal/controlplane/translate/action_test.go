@@ -195,10 +195,23 @@ func TestHeaderOperationsAreCheckedAsIstioDoes(t *testing.T) {
 		f("request: {set: {a: 'x%REQ(y'}}", ".request.set[a]: header value configuration: "+
 			"invalid header configuration. Un-terminated variable expression '%REQ(y'")
 		f("request: {set: {a: '%REQ(y):3%'}}", ".request.set[a]: header value configuration: "+
-			"invalid header configuration. Expecting '%' or whitespace after")
+			"invalid header configuration. Expecting '%' or whitespace after '%REQ(y)'")
 		f("request: {set: {a: '%HOST NAME'}}", ".request.set[a]: header value configuration: "+
 			"invalid header configuration. Un-terminated variable expression '%HOST NAME'")
 	}
+}
+
+func TestAWrongHeaderTemplateSaysWhatToWrite(t *testing.T) {
+	f := func(value, want string) {
+		t.Helper()
+		if wrong, fix := checkFormat(value); fix != want || wrong == "" {
+			t.Errorf("%s: %q; %q, want %q", value, wrong, fix, want)
+		}
+	}
+	f("5%", "write %% for a percent sign")
+	f("50% off", "end it with %, or write %% for a percent sign")
+	f("%REQ(x", "end it with %, or write %% for a percent sign")
+	f("a %REQ(x):4% b", "end it with )%: a header takes no length behind it")
 }
 
 func TestTheAuthorityIsChangedInOnePlace(t *testing.T) {

@@ -39,7 +39,7 @@ func readDestinationRule(p *report, spec *networking.DestinationRule, opts Optio
 	if spec.GetHost() == "" {
 		p.error("spec.host", "name a service", "host is required")
 	} else if problem := validHost(spec.GetHost()); problem != "" {
-		p.error("spec.host", "name a service", "%s", problem)
+		p.error("spec.host", hostFix(spec.GetHost(), "name a service"), "%s", problem)
 	}
 	d.policy = d.trafficPolicy("spec.trafficPolicy", spec.GetTrafficPolicy())
 	names := map[string]bool{}

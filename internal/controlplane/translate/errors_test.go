@@ -4,6 +4,7 @@ package translate
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -43,7 +44,7 @@ func TestValuesOfTheWrongTypeSayWhatToWrite(t *testing.T) {
 	f("{hosts: a.b, http: [{route: [{destination: {host: a}}]}]}", "spec.hosts: is not a list")
 	f(base+"name: 5}]}", "spec.http[0].name: is not a string")
 	f(base+"name: yes}]}", "spec.http[0].name: is not a string")
-	f(base+"timeout: 5}]}", `spec.http[0].timeout: is not a duration such as "5s" or "100ms"`)
+	f(base+"timeout: 5}]}", "spec.http[0].timeout: is not a duration")
 	f(base+"mirror: b}]}", "spec.http[0].mirror: is not a mapping")
 	f(base+"mirror: {host: b, port: {number: '80'}}}]}",
 		"spec.http[0].mirror.port.number: is not an integer from 0 to 4294967295")
@@ -71,11 +72,22 @@ func TestAValueOfAnotherFormSaysWhatToWrite(t *testing.T) {
 	}
 	f("mirror: {host: b}, mirrorPercentage: 50", "write {value: 50}")
 	f("mirror: {host: b, port: 80}", "write {number: 80}")
-	f("mirror: {host: b}, mirrorPercentage: {value: '50'}", "write a number without quotes")
-	f("mirror: b", "write a mapping")
-	f("timeout: 5", `write a duration such as "5s" or "100ms"; it needs a unit`)
-	f("timeout: soon", `write a duration such as "5s" or "100ms"`)
-	f("name: 1", "write a string; a string that looks like something else needs quotes")
+	f("mirror: {host: b}, mirrorPercentage: {value: '50'}", "write 50 without quotes")
+	f("mirror: {host: b}, mirrorPercentage: {value: 50%}", "write 50 without %")
+	f("mirror: {host: b}, mirrorPercentage: {value: half}", "write a number")
+	f("mirror: {host: b, port: {number: 80.5}}", "write a number")
+	f("mirror: b", "write fields below it: host, port, subset")
+	f("mirror: [{host: b}]", "write it without -: it is no list")
+	f("mirrors: {destination: {host: b}}", "begin each item with -")
+	f("match: [{uri: /a}]", `write {exact: "/a"} or {prefix: "/a"} or {regex: "/a"}`)
+	f("match: [{headers: x}]", "write key: value")
+	f("match: [{ignoreUriCase: 'true'}]", "write true or false, without quotes")
+	f("timeout: 5", "it needs a unit: write 5s or 5ms")
+	f("timeout: soon", "write it as 5s, 100ms or 1h30m")
+	f("timeout: {seconds: 5}", "write a single value")
+	f("name: 1", "put it in quotes")
+	f("redirect: {derivePort: from_protocol_default}", `did you mean "FROM_PROTOCOL_DEFAULT"?`)
+	f("redirect: {derivePort: never}", "write one of these")
 	wantFix := func(spec, want string) {
 		t.Helper()
 		_, _, problems := translateYAML(t, istio("VirtualService", spec), Options{})
@@ -84,5 +96,35 @@ func TestAValueOfAnotherFormSaysWhatToWrite(t *testing.T) {
 		}
 	}
 	wantFix("{hosts: '*', http: [{route: [{destination: {host: a.b}}]}]}", `write ["*"]`)
-	wantFix("{hosts: [a.b], http: {}}", "write a list")
+	const name = "write the name alone, without scheme, port and path"
+	wantFix("{hosts: ['https://a.b'], http: [{redirect: {uri: /}}]}", name)
+	wantFix("{hosts: ['a.b:80'], http: [{redirect: {uri: /}}]}", name)
+	wantFix("{hosts: [a.b], http: [{route: [{destination: {host: 'http://a'}}]}]}", name)
+	wantFix("{hosts: [a_b.c], http: [{redirect: {uri: /}}]}", `write a host name, "*" or "*.example.com"`)
+	wantFix("{hosts: [a.b], http: {}}", "begin each item with -")
+}
+
+func TestAFieldInTheWrongPlaceSaysWhereItBelongs(t *testing.T) {
+	f := func(kind, spec, want string) {
+		t.Helper()
+		_, _, problems := translateYAML(t, istio(kind, spec), Options{})
+		if !slices.ContainsFunc(problems, func(p mesh.Problem) bool { return p.Fix == want }) {
+			t.Errorf("%s: problems %v, want the fix %q", spec, problems, want)
+		}
+	}
+	rule := func(rule, want string) {
+		t.Helper()
+		f("VirtualService", "{hosts: [a.b], http: [{"+rule+"}]}", want)
+	}
+	rule("statPrefix: s", "move it into match[]")
+	rule("route: [{destination: {host: a}, timeout: 5s}]", "move it into spec.http[0]")
+	rule("route: [{destination: {host: a, weight: 5}}]", "move it into spec.http[0].route[0]")
+	rule("mirror: {host: a, percentage: {value: 5}}", "write mirrorPercentage beside mirror")
+	rule("retryOn: 5xx", "move it into retries")
+	rule("route: [{host: a}]", "move it into destination")
+	rule("hosts: [a.b]", "move it into spec")
+	rule("uri: {prefix: /}", "move it into match[], redirect or rewrite")
+	f("Gateway", "{number: 80}", "move it into servers[].port")
+	f("VirtualService", "{hosts: [a.b]}\nhttp: []", "move it into spec")
+	f("VirtualService", "{apiVersion: v1, hosts: [a.b]}", "move it to the top, beside kind")
 }

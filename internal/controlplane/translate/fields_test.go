@@ -278,8 +278,7 @@ spce: {}
 `, Options{})
 	want := []string{
 		`-:3: error: VirtualService default/a: metadata.label: unknown field "label"; did you mean "labels"?`,
-		`-:8: error: VirtualService default/a: spec.http[0].miror: unknown field "miror"; ` +
-			`did you mean "mirror" or "mirrors"?`,
+		`-:8: error: VirtualService default/a: spec.http[0].miror: unknown field "miror"; did you mean "mirror"?`,
 		`-:9: error: VirtualService default/a: spec.http[0].retries.attemps: unknown field "attemps"; ` +
 			`did you mean "attempts"?`,
 		`-:10: error: VirtualService default/a: spec.http[0].appendHeaders: unknown field "appendHeaders"; remove it, or`,

@@ -136,7 +136,7 @@ func serverHost(p *report, path, s string) mesh.ServerHost {
 	}
 	const fix = `write a host name, "*" or "*.example.com"`
 	if problem := validHost(host); problem != "" && !isIP(host) {
-		p.error(path, fix, "%s", problem)
+		p.error(path, hostFix(host, fix), "%s", problem)
 	} else if strings.HasPrefix(host, "*") && host != "*" && host[1] != '.' {
 		p.error(path, fix, "partial wildcard %q not allowed", host)
 	} else if host != "*" && !strings.Contains(host, ".") { // an IPv6 address too, as in Istio

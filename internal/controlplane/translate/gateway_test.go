@@ -112,8 +112,34 @@ func TestTLSSettingsWithoutEffectAreWarnedOf(t *testing.T) {
   {port: {number: 443, name: https, protocol: HTTPS}, hosts: ['*'], tls: {httpsRedirect: true, credentialName: c}}]}`),
 		Options{AllowUnsupported: []string{"Gateway"}})
 	wantProblems(t, problems,
+		"3 warning metadata.name: no VirtualService names it: requests get 404",
 		"5 warning spec.servers[0].tls: has no effect on a port of plain text HTTP",
 		"6 warning spec.servers[1].tls.httpsRedirect: tls.httpsRedirect should only be used with http servers",
 		"6 warning spec.servers[1].tls: PASSTHROUGH mode does not use certificates, they will be ignored",
 		"6 warning spec.servers[1].port.protocol: protocol HTTPS is not supported yet: the server is left out")
+}
+
+func TestAGatewayThatNoVirtualServiceNamesIsWarnedOf(t *testing.T) {
+	gateway := named("Gateway", "front", "{servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}")
+	f := func(in string, want int) {
+		t.Helper()
+		_, _, problems := translateYAML(t, gateway+in, Options{})
+		got := 0
+		for _, p := range problems {
+			if strings.Contains(p.Message, "no VirtualService names it") {
+				got++
+			}
+		}
+		if got != want {
+			t.Errorf("%s: %d warnings, want %d: %v", in, got, want, problems)
+		}
+	}
+	const rest = "hosts: [a.b], http: [{redirect: {uri: /}}]}"
+	f("", 1)
+	f(named("VirtualService", "v", "{"+rest), 1)
+	f(named("VirtualService", "v", "{gateways: [front], "+rest), 0)
+	f(named("VirtualService", "v", "{gateways: [fornt], "+rest), 0)            // which is said
+	f(named("VirtualService", "v", "{gateways: [front], colour: 1, "+rest), 0) // so is that it is refused
+	f(named("Gateway", "other", "{servers: [{port: {number: 81, name: http, protocol: HTTP}, hosts: ['*'],"+
+		" tls: {httpsRedirect: true}}]}")+named("VirtualService", "v", "{gateways: [front], "+rest), 0)
 }

@@ -3,7 +3,6 @@
 package translate
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -42,14 +41,25 @@ func (p *report) values(path string, values map[string]string, authority bool) [
 	for _, name := range sortedKeys(values) {
 		at, value := path+"["+name+"]", values[name]
 		p.fieldName(at, name, authority)
-		if !printable(value) {
-			p.error(at, "write a line of text", "header value configuration %s is invalid", value)
-		} else if err := checkFormat(value); err != nil {
-			p.error(at, "write %% for a percent sign", "header value configuration: %v", err)
-		}
+		p.fieldValue(at, value)
 		out = append(out, mesh.HeaderValue{Name: name, Value: value})
 	}
 	return out
+}
+
+// fieldValue checks a format string: its form first, with Istio's words, then what the data plane has against it.
+func (p *report) fieldValue(path, value string) {
+	wrong, fix := checkFormat(value)
+	switch {
+	case !printable(value):
+		p.error(path, "write a line of text", "header value configuration %s is invalid", value)
+	case wrong != "":
+		p.error(path, fix, "header value configuration: invalid header configuration. %s", wrong)
+	case p.value != nil:
+		if err := p.value(value); err != nil {
+			p.error(path, "use what there is, or write %% for a percent sign", "header value: %v", err)
+		}
+	}
 }
 
 // fieldName checks the name of a field to change.
@@ -100,18 +110,19 @@ func (p *report) oneAuthority(path string, h *networking.HTTPRoute) {
 	set(path+".headers.request.add", h.GetHeaders().GetRequest().GetAdd())
 }
 
-// checkFormat tells what is wrong with the form of a format string: text with %% for a percent sign, %NAME% and
-// %NAME(arguments)%. Which names there are is known to the data plane.
-func checkFormat(s string) error {
+// checkFormat tells what is wrong with the form of a format string, and what to do: text with %% for a percent sign,
+// %NAME% and %NAME(arguments)%. Which names there are is known to the data plane.
+func checkFormat(s string) (wrong, fix string) {
+	const escape = "write %% for a percent sign"
 	for {
 		start := strings.IndexByte(s, '%')
 		if start < 0 {
-			return nil
+			return "", ""
 		}
 		whole := s[start:]
 		s = whole[1:]
 		if s == "" {
-			return errors.New("invalid header configuration. Un-escaped %")
+			return "Un-escaped %", escape
 		}
 		if s[0] == '%' {
 			s = s[1:]
@@ -119,20 +130,23 @@ func checkFormat(s string) error {
 		}
 		end := strings.IndexAny(s, "%(")
 		if end >= 0 && s[end] == '(' {
-			var err error
-			if end, err = arguments(s, end+1); err != nil {
-				return err
+			var after int
+			end, after = arguments(s, end+1)
+			if after >= 0 {
+				return fmt.Sprintf("Expecting '%%' or whitespace after '%s'", whole[:1+after]),
+					"end it with )%: a header takes no length behind it"
 			}
 		}
 		if end < 0 {
-			return fmt.Errorf("invalid header configuration. Un-terminated variable expression '%s'", whole)
+			return fmt.Sprintf("Un-terminated variable expression '%s'", whole), "end it with %, or " + escape
 		}
 		s = s[end+1:]
 	}
 }
 
-// arguments finds the percent sign that ends a variable whose arguments begin at i; -1 if there is none.
-func arguments(s string, i int) (end int, err error) {
+// arguments finds the percent sign that ends a variable whose arguments begin at i; -1 if there is none. If something
+// else comes before it, after is where that begins, else -1.
+func arguments(s string, i int) (end, after int) {
 	for ; i < len(s) && s[i] != ')'; i++ {
 		if s[i] == '\\' {
 			i++
@@ -140,11 +154,11 @@ func arguments(s string, i int) (end int, err error) {
 	}
 	for i++; i < len(s) && s[i] != '%'; i++ {
 		if s[i] != ' ' {
-			return -1, errors.New("invalid header configuration. Expecting '%' or whitespace after")
+			return -1, i
 		}
 	}
 	if i >= len(s) {
-		return -1, nil
+		return -1, -1
 	}
-	return i, nil
+	return i, -1
 }

@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/umbra-mesh/umbra/internal/controlplane/mesh"
 )
@@ -40,17 +39,14 @@ func TestTheFirstHostThatOverlapsIsFound(t *testing.T) {
 	}
 }
 
-func TestManyHostsTakeLittleTime(t *testing.T) {
+// By pairs, this takes minutes.
+func TestTheLastOfManyHostsIsFoundToBeThereTwice(t *testing.T) {
 	var list strings.Builder
 	for i := range 20_000 {
 		fmt.Fprintf(&list, "h%d.some.company.example, '*.w%d.example', ", i, i)
 	}
 	in := named("VirtualService", "v", "{hosts: ["+list.String()+"h7.some.company.example], http: [{redirect: {uri: /}}]}")
-	start := time.Now()
 	_, _, problems := translateYAML(t, in, Options{})
-	if took := time.Since(start); took > 10*time.Second { // by pairs it is minutes
-		t.Errorf("took %v", took)
-	}
 	says(t, problems, mesh.Error, "spec.hosts[40000]: ", "duplicate hosts in virtual service: "+
 		"h7.some.company.example & h7.some.company.example")
 }

@@ -3,6 +3,7 @@
 package translate
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"slices"
@@ -17,7 +18,10 @@ import (
 	"github.com/umbra-mesh/umbra/internal/controlplane/source"
 )
 
-const istioGroup = "networking.istio.io"
+const (
+	istioGroup   = "networking.istio.io"
+	gatewayGroup = "gateway.networking.k8s.io"
+)
 
 // kind is one that is translated.
 type kind struct {
@@ -62,28 +66,30 @@ func endpointSliceShape() *shape {
 	return s
 }
 
-// silent kinds say nothing about requests: they pass without a word.
-var silent = []string{
-	"v1/ConfigMap", "v1/Namespace", "v1/Node", "v1/ServiceAccount", "apps/v1/Deployment",
-	// A template of WorkloadEntries: those made of it count.
-	istioGroup + "/v1/WorkloadGroup", istioGroup + "/v1beta1/WorkloadGroup", istioGroup + "/v1alpha3/WorkloadGroup",
+// silent kinds say nothing about requests: they pass without a word. A name of "*" is every kind of the group.
+var silent = [][2]string{
+	{"", "ConfigMap"}, {"", "LimitRange"}, {"", "Namespace"}, {"", "Node"}, {"", "PersistentVolume"},
+	{"", "PersistentVolumeClaim"}, {"", "ResourceQuota"}, {"", "Secret"}, {"", "ServiceAccount"},
+	{"apiextensions.k8s.io", "*"}, {"apps", "*"}, {"autoscaling", "*"}, {"batch", "*"}, {"policy", "*"},
+	{"rbac.authorization.k8s.io", "*"}, {"scheduling.k8s.io", "*"}, {"storage.k8s.io", "*"},
+	{istioGroup, "WorkloadGroup"}, // a template of WorkloadEntries: those made of it count
 }
 
 // refusedKinds are not translated and would change who may pass or where a request goes. A name of "*" is every kind of
-// the group.
-var refusedKinds = []struct{ group, name, what string }{
-	{"security.istio.io", "*", mayPass},
-	{"extensions.istio.io", "*", mayPass},
-	{istioGroup, "EnvoyFilter", mayPass},
-	{"gateway.networking.k8s.io", "Gateway", goes},
-	{"gateway.networking.k8s.io", "HTTPRoute", goes},
-	{"gateway.networking.k8s.io", "GRPCRoute", goes},
-	{"gateway.networking.k8s.io", "TCPRoute", goes},
-	{"gateway.networking.k8s.io", "TLSRoute", goes},
-	{"gateway.networking.k8s.io", "UDPRoute", goes},
-	{"gateway.networking.k8s.io", "ListenerSet", goes},
-	{"gateway.networking.k8s.io", "BackendTLSPolicy", mayPass},
-	{"networking.k8s.io", "Ingress", goes},
+// the group. instead is what to write, if there is something that says the same.
+var refusedKinds = []struct{ group, name, what, instead string }{
+	{"security.istio.io", "*", mayPass, ""},
+	{"extensions.istio.io", "*", mayPass, ""},
+	{istioGroup, "EnvoyFilter", mayPass, ""},
+	{gatewayGroup, "Gateway", goes, "write a Gateway of " + istioGroup},
+	{gatewayGroup, "HTTPRoute", goes, "write a VirtualService of " + istioGroup},
+	{gatewayGroup, "GRPCRoute", goes, ""},
+	{gatewayGroup, "TCPRoute", goes, ""},
+	{gatewayGroup, "TLSRoute", goes, ""},
+	{gatewayGroup, "UDPRoute", goes, ""},
+	{gatewayGroup, "ListenerSet", goes, ""},
+	{gatewayGroup, "BackendTLSPolicy", mayPass, ""},
+	{"networking.k8s.io", "Ingress", goes, "write a Gateway and a VirtualService of " + istioGroup},
 }
 
 // What a thing that is refused would decide.
@@ -115,26 +121,31 @@ func classify(r *source.Resource, opts Options) (*kind, *mesh.Problem) {
 			return nil, p
 		}
 	}
-	if slices.Contains(silent, r.APIVersion+"/"+r.Kind) {
+	if slices.Contains(silent, [2]string{group, r.Kind}) || slices.Contains(silent, [2]string{group, "*"}) {
 		return nil, nil
 	}
 	for _, k := range refusedKinds {
 		if k.group == group && (k.name == r.Kind || k.name == "*") {
-			p.Message = fmt.Sprintf("kind %s is not implemented, and it decides %s", r.Kind, k.what)
+			p.Message = fmt.Sprintf("kind %s of %s is not implemented, and it decides %s", r.Kind, group, k.what)
 			if !opts.allows(r.Kind) {
 				p.Severity = mesh.Error
-				p.Fix = fmt.Sprintf("remove it, or go on without it by --allow-unsupported %s", r.Kind)
+				p.Fix = fmt.Sprintf("%s, or go on without it by --allow-unsupported %s", cmp.Or(k.instead, "remove it"), r.Kind)
 			}
 			return nil, p
 		}
 	}
 	p.Message = fmt.Sprintf("kind %s of %s is not used", r.Kind, r.APIVersion)
-	if group == istioGroup {
+	switch {
+	case group == istioGroup:
 		var names []string
 		for _, k := range accepted {
 			names = append(names, k.name)
 		}
-		p.Fix = suggest(r.Kind, names)
+		if p.Fix = suggest(r.Kind, names); p.Fix != "" {
+			p.Severity = mesh.Error
+		}
+	case group == "" && r.Kind == "Endpoints":
+		p.Fix = "give its EndpointSlices: kubectl get endpointslices -o yaml"
 	}
 	return nil, p
 }

@@ -4,9 +4,11 @@ package translate
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/umbra-mesh/umbra/internal/controlplane/mesh"
+	"github.com/umbra-mesh/umbra/internal/controlplane/source"
 )
 
 func TestKindsThatAreNotTranslated(t *testing.T) {
@@ -18,7 +20,8 @@ func TestKindsThatAreNotTranslated(t *testing.T) {
 	}
 	refused := func(apiVersion, kind, what string) {
 		t.Helper()
-		f(apiVersion, kind, fmt.Sprintf("1 error kind: kind %s is not implemented, and it decides %s", kind, what))
+		group, _, _ := strings.Cut(apiVersion, "/")
+		f(apiVersion, kind, fmt.Sprintf("1 error kind: kind %s of %s is not implemented, and it decides %s", kind, group, what))
 	}
 	refused("security.istio.io/v1", "AuthorizationPolicy", "who may pass")
 	refused("security.istio.io/v1beta1", "RequestAuthentication", "who may pass")
@@ -36,7 +39,12 @@ func TestKindsThatAreNotTranslated(t *testing.T) {
 	f("v1", "Node")
 	f("networking.istio.io/v1beta1", "WorkloadGroup")
 
-	f("apps/v1", "StatefulSet", "1 warning kind: kind StatefulSet of apps/v1 is not used")
+	f("apps/v1", "StatefulSet")
+	f("batch/v1", "CronJob")
+	f("v1", "Secret")
+	f("rbac.authorization.k8s.io/v1", "Role")
+
+	f("networking.k8s.io/v1", "NetworkPolicy", "1 warning kind: kind NetworkPolicy of networking.k8s.io/v1 is not used")
 	f("networking.istio.io/v1beta1", "ProxyConfig",
 		"1 warning kind: kind ProxyConfig of networking.istio.io/v1beta1 is not used")
 	f("serving.knative.dev/v1", "Service", "1 warning kind: kind Service of serving.knative.dev/v1 is not used")
@@ -50,8 +58,48 @@ func TestKindsThatAreNotTranslated(t *testing.T) {
 func TestAMisspelledKindSaysWhichIsNear(t *testing.T) {
 	_, _, problems := translateYAML(t,
 		"{apiVersion: networking.istio.io/v1, kind: VirtualSerivce, metadata: {name: a}}", Options{})
-	says(t, problems, mesh.Warning, "kind VirtualSerivce of networking.istio.io/v1 is not used",
+	says(t, problems, mesh.Error, "kind VirtualSerivce of networking.istio.io/v1 is not used",
 		`did you mean "VirtualService"?`)
+}
+
+func TestAKindThatIsNotTranslatedNamesTheOneThatIs(t *testing.T) {
+	f := func(apiVersion, kind string, severity mesh.Severity, want string) {
+		t.Helper()
+		_, _, problems := translateYAML(t, fmt.Sprintf("{apiVersion: %s, kind: %s, metadata: {name: a}}", apiVersion, kind),
+			Options{})
+		says(t, problems, severity, "kind "+kind+" of ", want)
+	}
+	f("gateway.networking.k8s.io/v1", "Gateway", mesh.Error, "; write a Gateway of networking.istio.io, or go on without it "+
+		"by --allow-unsupported Gateway")
+	f("gateway.networking.k8s.io/v1", "HTTPRoute", mesh.Error, "; write a VirtualService of networking.istio.io, or")
+	f("networking.k8s.io/v1", "Ingress", mesh.Error, "; write a Gateway and a VirtualService of networking.istio.io, or")
+	f("security.istio.io/v1", "AuthorizationPolicy", mesh.Error, "; remove it, or")
+	f("v1", "Endpoints", mesh.Warning, "; give its EndpointSlices: kubectl get endpointslices -o yaml")
+}
+
+// Package source keeps a list of its own of the kinds of which two with one name are a mistake.
+func TestTwoOfANameAreAProblemForEachKindThatIsTranslatedAndNoOther(t *testing.T) {
+	twice := func(apiVersion, kind string) int {
+		one := fmt.Sprintf("---\napiVersion: %s\nkind: %s\nmetadata: {name: a}\n", apiVersion, kind)
+		_, problems, err := source.Load([]string{"-"}, source.Options{Stdin: strings.NewReader(one + one)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(problems)
+	}
+	for _, k := range accepted {
+		if n := twice(strings.TrimPrefix(k.group+"/"+k.versions[0], "/"), k.name); n != 1 {
+			t.Errorf("%s: %d problems, want 1", k.name, n)
+		}
+	}
+	for _, k := range [][2]string{
+		{"apps/v1", "Deployment"}, {"v1", "ServiceAccount"}, {"v1", "ConfigMap"}, {"networking.istio.io/v1", "WorkloadGroup"},
+		{"gateway.networking.k8s.io/v1", "Gateway"}, {"example.com/v1", "Own"},
+	} {
+		if n := twice(k[0], k[1]); n != 0 {
+			t.Errorf("%s: %d problems, want none", k[1], n)
+		}
+	}
 }
 
 func TestAllowedKindsAreWarnedOfAndLeftOut(t *testing.T) {

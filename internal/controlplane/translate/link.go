@@ -20,6 +20,8 @@ type link struct {
 	slices    []*endpointSlice
 	sidecars  []*sidecar
 
+	unreadVirtual bool // a virtual service could not be read: what it names is not known
+
 	remarks map[*report]*remarks // what linking finds, by the resource it is about
 	wanted  map[string]bool      // see asked
 	before  kept                 // by the last link
@@ -42,6 +44,7 @@ func newLink(opts Options, order []*entry, before kept) *link {
 	}
 	var pods []*workload // behind WorkloadEntries
 	for _, e := range order {
+		l.unreadVirtual = l.unreadVirtual || e.what == nil && e.failed && e.resource.Kind == "VirtualService"
 		switch x := e.what.(type) {
 		case *gateway:
 			l.gateways = append(l.gateways, x)

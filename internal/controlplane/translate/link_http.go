@@ -11,12 +11,32 @@ import (
 )
 
 func (l *link) linkGateways(config *mesh.Config) {
+	missing := l.unreadVirtual // a virtual service may name a gateway by another name than it has
+	named := make(map[string]bool, len(l.gateways))
 	for _, g := range l.gateways {
-		if g.served && !g.failed {
-			config.Gateways = append(config.Gateways, g.mesh)
+		named[g.mesh.Name] = false
+	}
+	for _, v := range l.virtuals {
+		for _, name := range v.mesh.Gateways {
+			_, known := named[name]
+			missing = missing || !known && name != meshGateway
+			named[name] = true
+		}
+	}
+	for _, g := range l.gateways {
+		if !g.served || g.failed {
+			continue
+		}
+		config.Gateways = append(config.Gateways, g.mesh)
+		if !missing && !named[g.mesh.Name] && slices.ContainsFunc(g.mesh.Servers, answers) {
+			l.on(g.report).warn("metadata.name", "add "+g.mesh.Name+" to spec.gateways of a VirtualService",
+				"no VirtualService names it: requests get 404")
 		}
 	}
 }
+
+// answers tells whether a server does anything but redirect.
+func answers(s mesh.Server) bool { return !s.HTTPSRedirect }
 
 func (l *link) linkVirtualServices(config *mesh.Config, known map[string]*found) {
 	n := l.names(known)
@@ -74,11 +94,16 @@ func (l *link) names(known map[string]*found) *names {
 	return n
 }
 
-func (n *names) host(name string) string {
+// host suggests hosts, without what ends in own: who asks for them need not write that.
+func (n *names) host(name, own string) string {
 	if n.hosts == nil {
 		n.hosts = sortedKeys(n.known)
 	}
-	return n.suggest(name, n.hosts)
+	near := n.nearest(name, n.hosts, ofHost)
+	for i := range near {
+		near[i] = strings.TrimSuffix(near[i], own)
+	}
+	return didYouMean(near)
 }
 
 // namespaced suggests for "namespace/name": first of all the same name in another namespace.
@@ -86,13 +111,7 @@ func namespaced[V any](n *names, name string, candidates map[string]V) string {
 	if n.left == 0 {
 		return ""
 	}
-	list := sortedKeys(candidates)
-	_, short, _ := strings.Cut(name, "/")
-	if i := slices.IndexFunc(list, func(s string) bool { return strings.HasSuffix(s, "/"+short) }); i >= 0 {
-		n.left--
-		return fmt.Sprintf("did you mean %q?", list[i])
-	}
-	return n.suggest(name, list)
+	return didYouMean(n.nearest(name, sortedKeys(candidates), ofNamespace))
 }
 
 func sortedKeys[V any](m map[string]V) []string {
@@ -226,7 +245,11 @@ func (l *link) resolve(v *virtualService, ref *reference, f *found, n *names) {
 		outcome = "copies are dropped"
 	}
 	if f == nil {
-		fix := n.host(d.Host)
+		own := ""
+		if ref.short {
+			own = l.opts.serviceHost("", v.mesh.Namespace)
+		}
+		fix := n.host(d.Host, own)
 		if fix == "" {
 			fix = "add a Service or a ServiceEntry for it"
 		}
@@ -240,7 +263,10 @@ func (l *link) resolve(v *virtualService, ref *reference, f *found, n *names) {
 	if d.Subset != "" && !slices.Contains(f.subsets, d.Subset) {
 		fix := suggest(d.Subset, f.subsets)
 		if fix == "" {
-			fix = "add it to a DestinationRule for " + d.Host
+			fix = fmt.Sprintf("add %s to a DestinationRule for %s", d.Subset, d.Host)
+			if n := len(f.subsets); n > 0 && n <= maxPlaces {
+				fix = "write " + strings.Join(f.subsets, " or ") + ", or " + fix
+			}
 		}
 		l.on(v.report).unresolved(ref.path+".subset", fix, "host %s has no subset %s; %s", d.Host, d.Subset, outcome)
 	}

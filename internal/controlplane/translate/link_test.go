@@ -59,15 +59,27 @@ func TestReferencesThatDoNotResolveSayWhatIsNear(t *testing.T) {
 	f("route: [{destination: {host: backend.default}}]", "front", mesh.Unresolved,
 		"spec.http[0].route[0].destination.host: no service has the host backend.default; requests get 503; "+
 			`did you mean "backend.default.svc.cluster.local"?`)
+	f("route: [{destination: {host: bakend}}]", "front", mesh.Unresolved,
+		"spec.http[0].route[0].destination.host: no service has the host bakend.default.svc.cluster.local; requests get 503; "+
+			`did you mean "backend"?`)
+	f("route: [{destination: {host: bakend.default.svc.cluster.local}}]", "front", mesh.Unresolved,
+		"spec.http[0].route[0].destination.host: no service has the host bakend.default.svc.cluster.local; requests get 503; "+
+			`did you mean "backend.default.svc.cluster.local"?`)
+	f("route: [{destination: {host: front}}]", "front", mesh.Unresolved,
+		"spec.http[0].route[0].destination.host: no service has the host front.default.svc.cluster.local; requests get 503; "+
+			"add a Service or a ServiceEntry for it")
 	f("route: [{destination: {host: backend}}], mirror: {host: nowhere.at.all}", "front", mesh.Unresolved,
 		"spec.http[0].mirror.host: no service has the host nowhere.at.all; copies are dropped; "+
 			"add a Service or a ServiceEntry for it")
 	f("route: [{destination: {host: api.example.com, subset: v2, port: {number: 80}}}]", "front", mesh.Unresolved,
 		"spec.http[0].route[0].destination.subset: host api.example.com has no subset v2; requests get 503; "+
+			"write v1, or add v2 to a DestinationRule for api.example.com")
+	f("route: [{destination: {host: api.example.com, subset: vv1, port: {number: 80}}}]", "front", mesh.Unresolved,
+		"spec.http[0].route[0].destination.subset: host api.example.com has no subset vv1; requests get 503; "+
 			`did you mean "v1"?`)
 	f("route: [{destination: {host: backend, subset: v2}}]", "front", mesh.Unresolved,
 		"spec.http[0].route[0].destination.subset: host backend.default.svc.cluster.local has no subset v2; "+
-			"requests get 503; add it to a DestinationRule for backend.default.svc.cluster.local")
+			"requests get 503; add v2 to a DestinationRule for backend.default.svc.cluster.local")
 	f("route: [{destination: {host: api.example.com, port: {number: 81}}}]", "front", mesh.Unresolved,
 		"spec.http[0].route[0].destination.port.number: host api.example.com has no port 81; requests get 503; "+
 			"its ports are 80, 443")
@@ -79,6 +91,13 @@ func TestReferencesThatDoNotResolveSayWhatIsNear(t *testing.T) {
 	f("route: [{destination: {host: api.example.com}}]", "front", mesh.Warning,
 		"spec.http[0].route[0].destination: host api.example.com has the ports 80, 443: "+
 			"the port of the listener is used; add port.number")
+}
+
+func TestARuleForAnUnknownHostSaysWhichIsNear(t *testing.T) {
+	_, _, problems := translateYAML(t, named("ServiceEntry", "api", api)+
+		named("DestinationRule", "r", "{host: aip.example.com}"), Options{})
+	says(t, problems, mesh.Warning, "DestinationRule default/r: spec.host: applies to no service: none has the host "+
+		"aip.example.com, ", `; did you mean "api.example.com"?`)
 }
 
 func TestUnresolvedReferencesAreServedAsTheyStand(t *testing.T) {
@@ -208,13 +227,23 @@ func TestServicesAndSubsetsWithoutEndpointsAreWarnedOf(t *testing.T) {
 	wantProblems(t, problems,
 		"4 warning spec: has no endpoints: no WorkloadEntry and no running Pod of namespace default "+
 			"has the labels app=a,x=y; requests get 503",
-		"9 warning spec: has no endpoints: it has no selector; requests get 503",
+		"9 warning spec: has no endpoints: it has no selector, and no EndpointSlice is for it; requests get 503",
 		"14 warning spec: has no endpoints; requests get 503",
 		"25 warning spec.subsets[0].labels: no endpoint has the labels version=v2; requests get 503",
 		"29 note metadata.name: no Service and no ServiceEntry of namespace default selects it",
-		"35 note spec.http[0].mirror: all methods are mirrored, writes (POST, PUT, PATCH, DELETE) too",
+		"35 note spec.http[0].mirror: writes (POST, PUT, PATCH, DELETE) are mirrored too",
 		"40 note spec: has no endpoints: no WorkloadEntry and no running Pod of namespace default "+
 			"has the labels x=y; requests get 503")
+	for i, fix := range []string{
+		"add its EndpointSlices (kubectl get endpointslices -n default -o yaml), its Pods, or a WorkloadEntry with an address " +
+			"and these labels",
+		"add its EndpointSlices: kubectl get endpointslices -n default -o yaml",
+		"add spec.endpoints, or a workloadSelector and WorkloadEntries",
+	} {
+		if problems[i].Fix != fix {
+			t.Errorf("fix %q, want %q", problems[i].Fix, fix)
+		}
+	}
 }
 
 func TestARefusedResourceIsNotServedAndNotMissedEither(t *testing.T) {

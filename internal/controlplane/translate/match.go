@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"maps"
 	"regexp"
+	"regexp/syntax"
 	"slices"
 	"strings"
 
@@ -181,7 +182,11 @@ func (p *report) expression(path, s string) *regexp.Regexp {
 	}
 	re, err := regexp.Compile(s)
 	if err != nil {
-		p.error(path, "write an RE2 expression", "%v", err)
+		fix := "write an RE2 expression"
+		if strings.Contains(err.Error(), syntax.ErrInvalidPerlOp.String()) {
+			fix += ": it has no lookahead and no lookbehind"
+		}
+		p.error(path, fix, "%v", err)
 		return nil
 	}
 	return re

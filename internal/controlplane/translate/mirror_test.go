@@ -3,6 +3,7 @@
 package translate
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/umbra-mesh/umbra/internal/controlplane/mesh"
@@ -91,4 +92,15 @@ func TestANoteTellsWhereWritesAreMirrored(t *testing.T) {
 	f("match: [{method: {exact: POST}}], ", 1)
 	f("match: [{method: {exact: GET}}, {uri: {prefix: /}}], ", 1)
 	f("match: [{method: {prefix: GET}}], ", 1)
+}
+
+func TestWritesAreToldOfOnceForAllRules(t *testing.T) {
+	_, _, problems := translateYAML(t, istio("VirtualService", `{hosts: [a.example.com], http: [
+  {match: [{method: {exact: GET}}], route: [{destination: {host: a}}], mirror: {host: b}},
+  {match: [{uri: {prefix: /a}}], route: [{destination: {host: a}}], mirrors: [{destination: {host: b}}]},
+  {match: [{uri: {prefix: /b}}], route: [{destination: {host: a}}], mirror: {host: b}},
+  {route: [{destination: {host: a}}], mirror: {host: b}}]}`), Options{})
+	notes := slices.DeleteFunc(problems, func(p mesh.Problem) bool { return p.Severity != mesh.Note })
+	wantProblems(t, notes,
+		"6 note spec.http[1].mirrors: writes (POST, PUT, PATCH, DELETE) are mirrored too, here and by 2 more of its rules")
 }

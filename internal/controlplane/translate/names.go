@@ -67,6 +67,14 @@ func validHost(h string) string {
 	return ""
 }
 
+// hostFix is what to do about a host that is not valid: fix, unless it is plain what is too much.
+func hostFix(h, fix string) string {
+	if strings.ContainsAny(h, ":/") {
+		return "write the name alone, without scheme, port and path"
+	}
+	return fix
+}
+
 func isIP(s string) bool {
 	_, err := netip.ParseAddr(s)
 	return err == nil

@@ -23,13 +23,14 @@ type remarks struct {
 type report struct {
 	remarks
 	allowed bool // what is refused is a warning
+	value   func(string) error
 	// dropped are paths of things that were refused and allowed: they are left out of what is served.
 	dropped map[string]bool
 }
 
 func newReport(r *source.Resource, s *shape, opts Options) *report {
 	return &report{
-		remarks: remarks{resource: r, shape: s}, allowed: opts.allows(r.Kind),
+		remarks: remarks{resource: r, shape: s}, allowed: opts.allows(r.Kind), value: opts.HeaderValue,
 	}
 }
 

@@ -3,6 +3,7 @@
 package translate
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -53,14 +54,6 @@ func (v *virtualService) rule(path string, h *networking.HTTPRoute, opts Options
 	rule.CORS = v.cors(path, h.GetCorsPolicy())
 	rule.copies = v.copies(path, h, opts)
 	rule.Mirrors = rule.copies.mirrors()
-	if len(rule.Mirrors) > 0 && takesWrites(rule.Matches) {
-		field := path + ".mirror"
-		if h.GetMirror() == nil {
-			field += "s"
-		}
-		v.note(field, "match on method GET if the target must not take writes",
-			"all methods are mirrored, writes (POST, PUT, PATCH, DELETE) too")
-	}
 	if len(h.GetMatch()) > 0 && len(rule.Matches) == 0 {
 		return nil
 	}
@@ -116,6 +109,30 @@ func (p *report) droppedBelow(path string) bool {
 	return false
 }
 
+// noteWrites tells, once for all rules, of mirrors that get requests which change something.
+func (v *virtualService) noteWrites() {
+	field, more := "", 0
+	for _, r := range v.rules {
+		switch {
+		case len(r.Mirrors) == 0 || !takesWrites(r.Matches):
+		case field != "":
+			more++
+		case r.given.GetMirror() != nil:
+			field = r.path + ".mirror"
+		default:
+			field = r.path + ".mirrors"
+		}
+	}
+	also := ""
+	if more > 0 {
+		also = fmt.Sprintf(", here and by %d more of its rules", more)
+	}
+	if field != "" {
+		v.note(field, "match on method GET if the target must not take them",
+			"writes (POST, PUT, PATCH, DELETE) are mirrored too%s", also)
+	}
+}
+
 // takesWrites tells whether a request that changes something can meet the matches.
 func takesWrites(matches []mesh.Match) bool {
 	reads := func(m mesh.Match) bool {
@@ -144,6 +161,8 @@ func (v *virtualService) route(path string, route []*networking.HTTPRouteDestina
 	}
 	if len(route) > 1 && total == 0 {
 		v.error(path+".route", "give the destinations weights", "total destination weight = 0")
+	} else if len(route) > 1 && total != 100 {
+		v.note(path+".route", "", "the weights add up to %d, not to 100: each is a share of that", total)
 	}
 }
 

@@ -69,7 +69,7 @@ func (s *service) entryResolution(spec *networking.ServiceEntry) {
 		}
 	case networking.ServiceEntry_NONE:
 		if some {
-			s.error(at, "write STATIC", "no endpoints should be provided for resolution type none")
+			s.error(at, "write STATIC for addresses, DNS for names", "no endpoints should be provided for resolution type none")
 			return
 		}
 		s.unsupported(s.at(at), "resolution NONE is not implemented, and it decides "+goes+
@@ -104,7 +104,7 @@ func (s *service) entryHosts(hosts []string, resolution networking.ServiceEntry_
 			s.error(at, "name the host", "invalid host %s", host)
 			continue
 		case problem != "":
-			s.error(at, "write a host name", "%s", problem)
+			s.error(at, hostFix(host, "write a host name"), "%s", problem)
 			continue
 		case !strings.ContainsAny(host, ".:"):
 			s.warn(at, "give it a name with a dot", "no destination can name it: short names mean Kubernetes services")

@@ -264,6 +264,7 @@ func (l *link) aliases(owners []owner) (map[string]string, map[string][]mesh.Ali
 
 // unused tells of resources that no other one makes use of.
 func (l *link) unused(s *services) {
+	n := l.names(s.known)
 	for _, d := range l.rules {
 		switch {
 		case s.applied[d] || d.failed:
@@ -273,7 +274,7 @@ func (l *link) unused(s *services) {
 		case !d.selected && !d.exports.to(l.opts.Namespace):
 			l.on(d.report).note("spec.exportTo", "", "is not for namespace %s of this proxy", l.opts.Namespace)
 		default:
-			l.on(d.report).warn("spec.host", "",
+			l.on(d.report).warn("spec.host", n.host(d.host, ""),
 				"applies to no service: none has the host %s, or other rules for it come first", d.host)
 		}
 	}
@@ -288,17 +289,22 @@ func (l *link) unused(s *services) {
 // withoutEndpoints warns of a service that answers 503. Where no route asks for it that is a remark only: all services
 // of a cluster may be in the input, and their pods are not.
 func (l *link) withoutEndpoints(j *joined) {
-	s, message, fix := j.service, "has no endpoints; requests get 503", "add endpoints"
+	s, message, fix := j.service, "has no endpoints", "add spec.endpoints, or a workloadSelector and WorkloadEntries"
+	get := "kubectl get endpointslices -n " + j.service.namespace + " -o yaml"
 	switch {
 	case len(j.slices) > 0:
-		message, fix = "has no endpoints: its EndpointSlices list none; requests get 503", ""
+		message, fix = "has no endpoints: its EndpointSlices list none", "get them again once its Pods run: "+get
 	case s.selects:
-		message = fmt.Sprintf("has no endpoints: no WorkloadEntry and no running Pod of namespace %s has the labels %s; "+
-			"requests get 503", s.namespace, labelString(s.selector))
+		message = fmt.Sprintf("has no endpoints: no WorkloadEntry and no running Pod of namespace %s has the labels %s",
+			s.namespace, labelString(s.selector))
 		fix = "add a WorkloadEntry with an address and these labels"
+		if s.kubernetes {
+			fix = "add its EndpointSlices (" + get + "), its Pods, or a WorkloadEntry with an address and these labels"
+		}
 	case s.kubernetes:
-		message, fix = "has no endpoints: it has no selector; requests get 503", "add a selector and a WorkloadEntry"
+		message, fix = "has no endpoints: it has no selector, and no EndpointSlice is for it", "add its EndpointSlices: "+get
 	}
+	message += "; requests get 503"
 	severity := mesh.Warning
 	if s.kubernetes && !l.asked(j.host.name) {
 		severity = mesh.Note

@@ -3,6 +3,7 @@
 package translate
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -87,11 +88,11 @@ func (s *shape) want() string {
 	case number:
 		return "a number"
 	case boolean:
-		return "true or false"
+		return "a boolean"
 	case enum:
 		return "one of " + strings.Join(s.values, ", ")
 	case duration:
-		return `a duration such as "5s" or "100ms"`
+		return "a duration"
 	case intOrString:
 		return "a port number or a name"
 	default:
@@ -101,35 +102,69 @@ func (s *shape) want() string {
 
 // fix is what to write in place of a node that s does not accept.
 func (s *shape) fix(n *source.Node) string {
-	fix := "write " + s.want()
-	if n.Kind != yaml.ScalarNode {
-		return fix
+	switch {
+	case s.form == list && n.Kind == yaml.ScalarNode && s.elem.form != message:
+		return fmt.Sprintf("write [%s]", literal(n))
+	case s.form == list:
+		return "begin each item with -"
+	case n.Kind == yaml.SequenceNode:
+		return "write it without -: it is no list"
+	case s.form == message && n.Kind == yaml.ScalarNode:
+		return s.wrap(n)
+	case s.form == dict:
+		return "write key: value"
+	case n.Kind != yaml.ScalarNode:
+		return "write a single value"
 	}
-	value := n.Value
-	if n.Tag == "!!str" {
-		value = strconv.Quote(value)
-	}
-	switch s.form {
-	case message:
-		if names := s.names(); len(names) == 1 {
-			return fmt.Sprintf("write {%s: %s}", names[0], value)
-		}
-	case list:
-		if s.elem.form != message {
-			return fmt.Sprintf("write [%s]", value)
-		}
-	case text, enum:
-		return fix + "; a string that looks like something else needs quotes"
+	switch plain := strings.TrimSuffix(n.Value, "%"); s.form {
+	case enum:
+		return cmp.Or(suggest(n.Value, s.values), "write one of these")
 	case duration:
-		if n.Tag != "!!str" {
-			return fix + "; it needs a unit"
+		if n.Tag == "!!int" {
+			return fmt.Sprintf("it needs a unit: write %ss or %[1]sms", n.Value)
 		}
-	case integer, number, boolean:
-		if n.Tag == "!!str" {
-			return fix + " without quotes"
+		return "write it as 5s, 100ms or 1h30m"
+	case boolean:
+		return "write true or false, without quotes"
+	case integer, number:
+		if _, err := strconv.ParseFloat(plain, 64); err != nil || n.Tag != "!!str" {
+			return "write a number"
+		}
+		if plain != n.Value {
+			return "write " + plain + " without %"
+		}
+		return "write " + plain + " without quotes"
+	default:
+		return "put it in quotes"
+	}
+}
+
+// wrap is what to write where a message belongs and n, which has no fields, stands.
+func (s *shape) wrap(n *source.Node) string {
+	names := s.names()
+	var ways []string // for messages that are one of several texts, or have one field
+	for _, name := range names {
+		m := s.members[name]
+		if m.shape.form == text && m.oneof != "" && m.oneof == s.members[names[0]].oneof || len(names) == 1 {
+			ways = append(ways, fmt.Sprintf("{%s: %s}", name, literal(n)))
 		}
 	}
-	return fix
+	switch {
+	case len(ways) == len(names):
+		return "write " + strings.Join(ways, " or ")
+	case len(names) > maxPlaces:
+		return "write fields below it"
+	default:
+		return "write fields below it: " + strings.Join(names, ", ")
+	}
+}
+
+// literal is a scalar as one may write it.
+func literal(n *source.Node) string {
+	if n.Tag == "!!str" {
+		return strconv.Quote(n.Value)
+	}
+	return n.Value
 }
 
 // accepts tells whether a node that is not null has the form of s, without looking at what it contains.

@@ -16,6 +16,7 @@ import (
 type spot struct {
 	up      *spot // nil: the whole resource
 	node    *source.Node
+	shape   *shape // once it is visited
 	line    int
 	by      segment
 	name    string // of a field, as documentation writes it; the key of an entry

@@ -29,6 +29,9 @@ type Options struct {
 	RootNamespace string
 	// ClusterDomain ends the names of Kubernetes services. Empty means "cluster.local".
 	ClusterDomain string
+	// HeaderValue tells what the data plane has against a value of a header operation, such as a command operator that it
+	// does not know. nil: nothing.
+	HeaderValue func(value string) error
 }
 
 func (o Options) allows(kind string) bool {

@@ -155,7 +155,7 @@ spec:
 func TestTheCrossClusterScenarioBecomesAMesh(t *testing.T) {
 	config, endpoints, problems := translateYAML(t, crossCluster, Options{})
 	wantProblems(t, problems,
-		"45 note spec.http[0].mirror: all methods are mirrored, writes (POST, PUT, PATCH, DELETE) too")
+		"45 note spec.http[0].mirror: writes (POST, PUT, PATCH, DELETE) are mirrored too")
 	want := mesh.Config{
 		Services: []*mesh.Service{
 			{

@@ -27,6 +27,7 @@ type reference struct {
 	path        string
 	destination mesh.Destination
 	mirror      bool
+	short       bool // without its namespace and domain
 }
 
 func readVirtualService(p *report, spec *networking.VirtualService, opts Options) *virtualService {
@@ -55,6 +56,7 @@ func readVirtualService(p *report, spec *networking.VirtualService, opts Options
 			}
 		}
 	}
+	v.noteWrites()
 	v.overlaps(spec.GetHttp())
 	if !v.delegate && !v.root() {
 		v.rules = nil // nothing is put together with them
@@ -103,7 +105,7 @@ func (v *virtualService) hosts(hosts []string, opts Options) {
 	for i, host := range hosts {
 		path := index("spec.hosts", i)
 		if problem := validHost(host); problem != "" && !isIP(host) {
-			v.error(path, `write a host name, "*" or "*.example.com"`, "%s", problem)
+			v.error(path, hostFix(host, `write a host name, "*" or "*.example.com"`), "%s", problem)
 			valid = false
 		} else if host == "*" && slices.Contains(v.mesh.Gateways, meshGateway) {
 			v.error(path, "name the hosts, or bind it to a gateway only",
@@ -143,7 +145,7 @@ func (v *virtualService) destination(path string, d *networking.Destination, mir
 	case d.GetHost() == "*":
 		v.error(path+".host", "name a service", "invalid destination host *")
 	case problem != "":
-		v.error(path+".host", "name a service", "%s", problem)
+		v.error(path+".host", hostFix(d.GetHost(), "name a service"), "%s", problem)
 	}
 	if out.Subset != "" && !validAnyLabel(out.Subset) {
 		v.error(path+".subset", "use letters, digits and '-'", "subset name is invalid: %s", out.Subset)
@@ -152,7 +154,7 @@ func (v *virtualService) destination(path string, d *networking.Destination, mir
 		v.port(path+".port.number", out.Port)
 	}
 	if len(v.problems) == before {
-		v.refs = append(v.refs, reference{path, out, mirror})
+		v.refs = append(v.refs, reference{path, out, mirror, !strings.ContainsAny(d.GetHost(), ".:")})
 	}
 	return out
 }

@@ -3,6 +3,7 @@
 package translate
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"sync"
@@ -98,6 +99,7 @@ func (c *class) below(part *class) *class {
 
 // value visits a value.
 func (w *walker) value(at *spot, s *shape, c *class) {
+	at.shape = s
 	if isNull(at.node) {
 		return
 	}
@@ -165,7 +167,7 @@ func (w *walker) message(at *spot, s *shape, c *class) {
 		m := s.members[k.Value]
 		if m == nil {
 			w.add(mesh.Error, at.key(k.Value, k.Value, k, v).place(), fmt.Sprintf("unknown field %q", k.Value),
-				suggestField(k.Value, s.names()))
+				suggestField(k.Value, at))
 			continue
 		}
 		next := at.key(m.name, k.Value, k, v)
@@ -188,11 +190,11 @@ func (w *walker) message(at *spot, s *shape, c *class) {
 	}
 }
 
-func suggestField(name string, known []string) string {
-	if s := suggest(name, known); s != "" {
-		return s
-	}
-	return "remove it, or move it to where it belongs; known here: " + strings.Join(known, ", ")
+// suggestField says what to do about a field that the message at a spot does not have.
+func suggestField(name string, at *spot) string {
+	known := at.shape.names()
+	return cmp.Or(suggest(name, known), misplaced(name, at),
+		"remove it, or move it to where it belongs; known here: "+strings.Join(known, ", "))
 }
 
 func (w *walker) apply(r rule, at *spot, s *shape) {
