@@ -17,6 +17,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/umbra-mesh/umbra/internal/logging"
 )
 
 // Live is the state in which /ready answers 200.
@@ -34,6 +36,7 @@ type Deps struct {
 	Clusters   func() []Cluster // nil: there is no /clusters
 	Gatherer   prometheus.Gatherer
 	Logger     *slog.Logger // nil: slog.Default
+	Log        *logging.Log // whose level /logging changes; nil: there is no such page
 }
 
 type server struct {
@@ -61,6 +64,10 @@ func New(d Deps) http.Handler {
 	mux.HandleFunc("GET /ready", s.ready)
 	mux.HandleFunc("GET /mirrors", s.mirrors)
 	mux.HandleFunc("POST /mirrors", s.setMirrors)
+	if d.Log != nil {
+		mux.HandleFunc("GET /logging", s.logging)
+		mux.HandleFunc("POST /logging", s.setLogging)
+	}
 	if d.Clusters != nil {
 		mux.HandleFunc("GET /clusters", s.clusters)
 	}

@@ -22,6 +22,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/umbra-mesh/umbra/internal/admin"
+	"github.com/umbra-mesh/umbra/internal/logging"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -144,6 +145,27 @@ func TestMirrorsAreListedWithTheirCounts(t *testing.T) {
 	}
 	c = serve(t, admin.Deps{})
 	c.want(c.get("/mirrors"), 200, "[]\n")
+}
+
+func TestLogLevelIsShownAndSet(t *testing.T) {
+	var out strings.Builder
+	log := logging.New(&out, slog.LevelInfo)
+	c := serve(t, admin.Deps{Log: log, Logger: log.Logger()})
+	c.want(c.get("/logging"), 200, "active loggers:\n  umbra: info\n")
+	c.want(c.do("POST", "/logging?level=debug"), 200, "active loggers:\n  umbra: debug\n")
+	c.want(c.do("POST", "/logging?level=loud"), 400,
+		"level \"loud\" is none of debug, info, warning, error: POST /logging?level=debug\n")
+	if log.Level() != slog.LevelDebug {
+		t.Errorf("level %v", log.Level())
+	}
+	log.Close()
+	if !strings.Contains(out.String(), `msg="log level set" level=debug by=127.0.0.1:`) {
+		t.Error(out.String())
+	}
+	c = serve(t, admin.Deps{})
+	if a := c.get("/logging"); a.status != 404 {
+		t.Errorf("without a log: %d", a.status)
+	}
 }
 
 func TestKillSwitchIsSetByPostAlone(t *testing.T) {

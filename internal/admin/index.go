@@ -22,6 +22,9 @@ func (s *server) index(w http.ResponseWriter, _ *http.Request) {
 			"?resource=dynamic_route_configs for one kind, ?name_regex= for some names, ?include_eds for endpoints."},
 		{"/mirrors", "Every mirror with its share and its counts; POST /mirrors?enabled=false turns them all off."},
 	}
+	if s.Log != nil {
+		pages = append(pages, page{"/logging", "The log's level; POST /logging?level=debug tells of every request, connection and copy that fails."})
+	}
 	if s.Clusters != nil {
 		pages = append(pages, page{"/clusters", "Every cluster with its hosts and their state."})
 	}

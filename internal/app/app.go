@@ -134,6 +134,7 @@ func New(opts Options) (*App, error) {
 		return nil, err
 	}
 	a.clusters = upstream.NewDirectory(a.workers, a.registry)
+	a.clusters.Logger = opts.Logger
 	copyLog := a.log
 	if !opts.AccessLogCopies {
 		copyLog = nil
@@ -144,7 +145,7 @@ func New(opts Options) (*App, error) {
 	})
 	a.server = proxy.NewServer(proxy.Config{
 		Workers: a.workers, Mirror: a.mirrors, Registry: a.registry, LocalIP: nodeIP(), Log: a.log,
-		Tracer: a.tracer,
+		Tracer: a.tracer, Logger: opts.Logger,
 	})
 	a.listeners = newListeners(a.server, a.workers, &a.opts)
 	a.listeners.from = from
@@ -165,7 +166,7 @@ func New(opts Options) (*App, error) {
 	a.running.Go(func() { loop.Watch(ctx, a.workers, opts.Logger, nil) })
 	a.running.Go(func() { a.pressure.Run(ctx) })
 	a.report(problems)
-	if nacks := a.apply(res); len(nacks) > 0 {
+	if nacks := a.apply(res, 0); len(nacks) > 0 {
 		a.Close()
 		return nil, nackError(nacks)
 	}
@@ -224,9 +225,9 @@ func nackError(nacks []xds.Nack) error {
 	return errors.Join(errs...)
 }
 
-// apply puts a set in force and remembers what of it was refused.
-func (a *App) apply(res *xds.Resources) []xds.Nack {
-	nacks := a.builder.Apply(res)
+// apply puts a set in force, which has waited for so long already, and remembers what of it was refused.
+func (a *App) apply(res *xds.Resources, late time.Duration) []xds.Nack {
+	nacks := a.builder.ApplyLate(res, late)
 	a.mu.Lock()
 	a.nacks = nacks
 	a.mu.Unlock()
@@ -236,9 +237,13 @@ func (a *App) apply(res *xds.Resources) []xds.Nack {
 
 // Reload reads the configuration again and serves what is good of it. It never takes anything good away for something
 // bad.
-func (a *App) Reload() {
+func (a *App) Reload() { a.reload(time.Now()) }
+
+// reload is Reload as it was asked for at some time, for it may have to wait for the one before.
+func (a *App) reload(asked time.Time) {
 	a.reloads.Lock()
 	defer a.reloads.Unlock()
+	late := time.Since(asked)
 	if a.draining.Load() {
 		return
 	}
@@ -249,7 +254,7 @@ func (a *App) Reload() {
 		return
 	}
 	a.report(problems)
-	nacks := a.apply(res)
+	nacks := a.apply(res, late)
 	for _, n := range nacks {
 		a.opts.Logger.Error("resource refused by the data plane; its last version stays",
 			"type", n.Type, "name", n.Name, "field", n.Path, "reason", n.Reason)
@@ -261,8 +266,25 @@ func (a *App) Reload() {
 		"problems", len(a.problems()))
 }
 
-// Watch reloads whenever the inputs change, until ctx is done.
-func (a *App) Watch(ctx context.Context) { a.control.loader.Watch(ctx, a.Reload) }
+// Watch reloads whenever the inputs change, until ctx is done. A change is seen while a reload is under way: what that
+// waits for, the next one does not wait for again.
+func (a *App) Watch(ctx context.Context) {
+	asked := make(chan time.Time, 1)
+	var reloading sync.WaitGroup
+	reloading.Go(func() {
+		for at := range asked {
+			a.reload(at)
+		}
+	})
+	a.control.loader.Watch(ctx, func() {
+		select {
+		case asked <- time.Now():
+		default: // the reload that is to come reads this too
+		}
+	})
+	close(asked)
+	reloading.Wait()
+}
 
 // Reopen opens the access log again by its name, for log rotation.
 func (a *App) Reopen() {
@@ -291,11 +313,12 @@ func (a *App) Drain() {
 	if a.door != nil {
 		a.door.Close() // a handover under way comes to nothing
 	}
-	a.reloads.Lock() // a reload under way ends first: it must not open what is closed here
-	defer a.reloads.Unlock()
 	began := time.Now()
 	deadline := time.NewTimer(a.opts.DrainTimeout)
 	defer deadline.Stop()
+	a.builder.Hurry()
+	a.reloads.Lock() // a reload under way ends first: it must not open what is closed here
+	defer a.reloads.Unlock()
 	a.listeners.stop()
 	quiet := make(chan struct{}, len(a.workers))
 	left := a.opts.DrainTimeout - time.Since(began)
@@ -366,6 +389,9 @@ func (a *App) Close() {
 	}
 	if a.server != nil {
 		a.allWorkers(a.server.Cut) // both ends see that what is under way is not whole
+	}
+	if a.listeners != nil {
+		a.listeners.end()
 	}
 	if a.clusters != nil {
 		a.clusters.Close()

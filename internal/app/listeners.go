@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -29,6 +30,14 @@ type listeners struct {
 	limits Limits
 	paused atomic.Bool
 
+	// What is left of listeners that are gone.
+	drain    time.Duration // how long their connections have to end
+	draining atomic.Int64  // listeners that have connections left
+	cut      atomic.Uint64 // connections that had to be cut
+	retired  sync.WaitGroup
+	ending   chan struct{} // closed when the process ends
+	ended    sync.Once
+
 	mu   sync.Mutex
 	past [len(acceptStats)]uint64 // what closed sockets counted
 	open map[string]*open         // by listener name
@@ -46,6 +55,7 @@ type open struct {
 func newListeners(s *proxy.Server, workers []*loop.Worker, opts *Options) *listeners {
 	return &listeners{
 		server: s, workers: workers, ports: opts.Ports, logger: opts.Logger, limits: opts.Limits, open: map[string]*open{},
+		drain: opts.DrainTimeout, ending: make(chan struct{}),
 	}
 }
 
@@ -82,6 +92,16 @@ func (l *listeners) register(r *prometheus.Registry) {
 			return float64(sum)
 		}))
 	}
+	r.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "envoy_listener_manager_total_listeners_draining",
+			Help: "Listeners that are gone and have connections left.",
+		}, func() float64 { return float64(l.draining.Load()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "umbra_listener_drain_cut_total",
+			Help: "Connections that were cut because their listener had been gone for --drain-timeout.",
+		}, func() float64 { return float64(l.cut.Load()) }),
+	)
 }
 
 // Set implements build.Listeners.
@@ -145,7 +165,7 @@ func (l *listeners) gatewayPort(served uint16) string {
 	return fmt.Sprintf(" (Gateway port %d; --port %d=PORT serves it elsewhere)", served, served)
 }
 
-// Remove implements build.Listeners: accepted connections end after the request they carry.
+// Remove implements build.Listeners: accepted connections end after the request they carry, at the latest with the drain.
 func (l *listeners) Remove(name string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -155,12 +175,40 @@ func (l *listeners) Remove(name string) {
 }
 
 func (l *listeners) close(o *open) {
-	if o != nil {
-		o.socket.Close()
-		for i, c := range acceptStats {
-			l.past[i] += c.value(&o.socket.Stats)
-		}
-		o.front.Retire(l.server)
+	if o == nil {
+		return
+	}
+	o.socket.Close()
+	for i, c := range acceptStats {
+		l.past[i] += c.value(&o.socket.Stats)
+	}
+	o.front.Retire(l.server)
+	l.draining.Add(1)
+	l.retired.Go(func() { l.seeOff(o) })
+}
+
+// seeOff waits for the connections of a listener that is gone. Those that outstay the drain are cut, tunnels among them,
+// as Envoy does after --drain-time-s.
+func (l *listeners) seeOff(o *open) {
+	defer l.draining.Add(-1)
+	defer o.front.Release()
+	late := time.NewTimer(l.drain)
+	defer late.Stop()
+	select {
+	case <-o.front.Ended():
+		return
+	case <-l.ending:
+		return
+	case <-late.C:
+	}
+	left := o.front.Conns.Load()
+	l.cut.Add(uint64(max(left, 0)))
+	l.logger.Warn("drain timeout of a listener that is gone: what is left is cut",
+		"address", o.addr, "after", l.drain, "connections", left)
+	o.front.Cut(l.server)
+	select {
+	case <-o.front.Ended():
+	case <-l.ending:
 	}
 }
 
@@ -209,4 +257,10 @@ func (l *listeners) stop() {
 	}
 	l.mu.Unlock()
 	l.wg.Wait()
+}
+
+// end gives up what is left of listeners that are gone.
+func (l *listeners) end() {
+	l.ended.Do(func() { close(l.ending) })
+	l.retired.Wait()
 }

@@ -41,6 +41,7 @@ func (a *App) newMetrics() *prometheus.Registry {
 		}),
 	)
 	a.listeners.register(r)
+	a.registerLog(r)
 	a.registerTracing(r)
 	a.registerPressure(r)
 	return r

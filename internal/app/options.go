@@ -13,8 +13,10 @@ import (
 	"github.com/umbra-mesh/umbra/internal/controlplane/mesh"
 	"github.com/umbra-mesh/umbra/internal/controlplane/source"
 	"github.com/umbra-mesh/umbra/internal/controlplane/translate"
+	"github.com/umbra-mesh/umbra/internal/dataplane/format"
 	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
 	"github.com/umbra-mesh/umbra/internal/dataplane/trace"
+	"github.com/umbra-mesh/umbra/internal/logging"
 )
 
 // Input says which configuration is read and how: what `run` and `check` have in common.
@@ -44,7 +46,14 @@ func (in *Input) loader() *source.Loader {
 func (in *Input) translation() translate.Options {
 	return translate.Options{
 		Labels: in.Labels, Namespace: in.Namespace, AllowUnsupported: in.AllowUnsupported, RootNamespace: in.RootNamespace,
+		HeaderValue: headerValue,
 	}
+}
+
+// headerValue is the data plane's judgement, so that a resource is refused by itself and not with all routes around it.
+func headerValue(v string) error {
+	_, err := format.ParseTemplate(v)
+	return err
 }
 
 func (in *Input) compilation() compile.Options {
@@ -67,7 +76,9 @@ type Options struct {
 	DrainTimeout    time.Duration // the most that stopping may take; 0: 25 s
 	Takeover        string        // path at which listening sockets come from the last process and go to the next; empty: none
 	Limits          Limits
+	LogLevel        slog.Level // for who makes Log
 	Logger          *slog.Logger
+	Log             *logging.Log // what Logger writes to, if it is to be seen and set at the admin pages
 }
 
 // Limits bound what clients may hold. Zero values are no limit.

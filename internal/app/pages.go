@@ -31,7 +31,7 @@ func (a *App) pages() admin.Deps {
 			}
 			return admin.Live
 		},
-		Clusters: a.clusterList, Gatherer: a.metrics, Logger: a.opts.Logger,
+		Clusters: a.clusterList, Gatherer: a.metrics, Logger: a.opts.Logger, Log: a.opts.Log,
 	}
 }
 
@@ -80,7 +80,7 @@ func (a *App) problems() []string {
 func (a *App) mirrorList() []admin.Mirror {
 	list := []admin.Mirror{}
 	for _, m := range a.builder.Mirrors() {
-		c := a.mirrors.Stats(m.ID, m.To).Counts()
+		c := m.Stats.Counts()
 		list = append(list, admin.Mirror{
 			ID: m.ID, From: m.From, To: m.To, Share: share(m), HostSuffix: suffix(m), Enabled: a.mirrors.Enabled(),
 			Selected: c.Selected, Delivered: c.Delivered, Dropped: c.Dropped, InFlight: c.Live,
@@ -89,12 +89,12 @@ func (a *App) mirrorList() []admin.Mirror {
 	return list
 }
 
-func share(m build.MirrorInfo) float64 {
+func share(m build.Mirror) float64 {
 	return min(float64(m.Numerator)*100/float64(m.Denominator), 100)
 }
 
 // suffix is what is appended to the Host of copies.
-func suffix(m build.MirrorInfo) string {
+func suffix(m build.Mirror) string {
 	if m.Suffix {
 		return "-shadow"
 	}

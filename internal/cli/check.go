@@ -3,7 +3,9 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,13 +16,14 @@ import (
 
 func newCheck() *cobra.Command {
 	var f inputFlags
-	var strict bool
+	var strict, notes bool
 	cmd := &cobra.Command{
 		Use:   "check -f DIR|FILE|-",
 		Short: "Say everything that is wrong with resources in files.",
 		Long: "Say everything that is wrong with resources in files, one line each: where, what, and what to do.\n\n" +
 			"The exit code is 0 without errors, 1 with errors (with --strict: warnings too), 2 if the input could not be\n" +
-			"read or the command is wrong. Notes are remarks on input that is right and never count.",
+			"read or the command is wrong. Notes are remarks on input that is right: they never count, and are only shown\n" +
+			"with --notes, after all else.",
 		Example: "  umbra check -f config/ -R --strict\n" +
 			"  kubectl get vs,gw,dr,se,svc -A -o yaml | umbra check -f -",
 		Args: noPaths,
@@ -33,37 +36,50 @@ func newCheck() *cobra.Command {
 			if err != nil {
 				return &exitError{exitUsage, err}
 			}
-			return verdict(cmd, problems, strict)
+			return verdict(cmd, problems, strict, notes)
 		},
 	}
 	f.add(cmd.Flags())
 	cmd.Flags().BoolVar(&strict, "strict", false, "Let warnings count as errors.")
+	cmd.Flags().BoolVar(&notes, "notes", false, "Show notes too: remarks on input that is right.")
 	return cmd
 }
 
-// verdict prints the problems and a summary.
-func verdict(cmd *cobra.Command, problems []mesh.Problem, strict bool) error {
-	errors, warnings, notes := 0, 0, 0
-	out := cmd.OutOrStdout()
+// verdict prints the problems as they follow each other in their files, notes (if at all) last, and a summary.
+func verdict(c *cobra.Command, problems []mesh.Problem, strict, showNotes bool) error {
+	slices.SortStableFunc(problems, func(a, b mesh.Problem) int {
+		return cmp.Or(strings.Compare(a.Resource.File, b.Resource.File), line(a)-line(b))
+	})
+	errors, warnings := 0, 0
+	out := c.OutOrStdout()
+	var notes []mesh.Problem
 	for _, p := range problems {
-		fmt.Fprintln(out, p)
 		switch p.Severity {
 		case mesh.Note:
-			notes++
+			notes = append(notes, p)
+			continue
 		case mesh.Warning:
 			warnings++
 		default:
 			errors++
 		}
+		fmt.Fprintln(out, p)
 	}
-	fmt.Fprintln(out, summary(errors, warnings, notes))
+	if showNotes {
+		for _, p := range notes {
+			fmt.Fprintln(out, p)
+		}
+	}
+	fmt.Fprintln(out, summary(errors, warnings, len(notes), showNotes))
 	if errors > 0 || strict && warnings > 0 {
 		return failed(nil)
 	}
 	return nil
 }
 
-func summary(errors, warnings, notes int) string {
+func line(p mesh.Problem) int { return cmp.Or(p.Line, p.Resource.Line) }
+
+func summary(errors, warnings, notes int, shown bool) string {
 	var parts []string
 	count := func(n int, noun string) {
 		switch {
@@ -79,5 +95,13 @@ func summary(errors, warnings, notes int) string {
 		parts = append(parts, "no problems")
 	}
 	count(notes, "note")
-	return strings.Join(parts, ", ")
+	line := strings.Join(parts, ", ")
+	switch {
+	case notes == 0 || shown:
+	case notes == 1:
+		line += " (--notes shows it)"
+	default:
+		line += " (--notes shows them)"
+	}
+	return line
 }

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime/debug"
 	"strings"
 	"testing"
@@ -149,12 +150,57 @@ func TestVersionNamesWhatTheBuildKnows(t *testing.T) {
 func TestSummaryCountsAndSaysNothingOfWhatIsNot(t *testing.T) {
 	f := func(errors, warnings, notes int, want string) {
 		t.Helper()
-		if got := summary(errors, warnings, notes); got != want {
+		if got := summary(errors, warnings, notes, false); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 	f(0, 0, 0, "no problems")
-	f(0, 0, 2, "no problems, 2 notes")
-	f(1, 2, 1, "1 error, 2 warnings, 1 note")
+	f(0, 0, 1, "no problems, 1 note (--notes shows it)")
+	f(1, 2, 3, "1 error, 2 warnings, 3 notes (--notes shows them)")
 	f(0, 1, 0, "1 warning")
+}
+
+func TestCheckShowsNotesWhenAskedAndLast(t *testing.T) {
+	c := command{t: t, stdin: `apiVersion: v1
+kind: Service
+metadata: {name: unasked}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: example.com/v1
+kind: Own
+metadata: {name: x}
+`}
+	const warning = "-:6: warning: Own default/x: kind: "
+	code, out, _ := c.run("check", "-f", "-")
+	if lines := strings.Split(out, "\n"); code != 0 || len(lines) != 3 || !strings.HasPrefix(lines[0], warning) ||
+		lines[1] != "1 warning, 1 note (--notes shows it)" {
+		t.Errorf("exit %d, stdout %q", code, out)
+	}
+	_, out, _ = c.run("check", "-f", "-", "--notes")
+	if lines := strings.Split(out, "\n"); len(lines) != 4 || !strings.HasPrefix(lines[0], warning) ||
+		!strings.HasPrefix(lines[1], "-:4: note: Service default/unasked: ") || lines[2] != "1 warning, 1 note" {
+		t.Errorf("stdout %q", out)
+	}
+}
+
+func TestCheckTellsProblemsInTheOrderOfTheirLines(t *testing.T) {
+	_, out, _ := command{t: t, stdin: `apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: g}
+spec: {sever: []}
+---
+apiVersion: v1
+kind: Service
+---
+apiVersion: example.com/v1
+kind: Own
+metadata: {name: x}
+`}.run("check", "-f", "-")
+	var at []string
+	for _, m := range regexp.MustCompile(`(?m)^-:([0-9]+): `).FindAllStringSubmatch(out, -1) {
+		at = append(at, m[1])
+	}
+	if got := strings.Join(at, " "); got != "4 4 6 9" {
+		t.Errorf("lines %s in\n%s", got, out)
+	}
 }

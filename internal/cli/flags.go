@@ -4,6 +4,7 @@ package cli
 
 import (
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/netip"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"github.com/umbra-mesh/umbra/internal/controlplane/compile"
 	"github.com/umbra-mesh/umbra/internal/controlplane/mesh"
 	"github.com/umbra-mesh/umbra/internal/dataplane/trace"
+	"github.com/umbra-mesh/umbra/internal/logging"
 )
 
 // envName is the environment variable of a flag.
@@ -259,3 +261,16 @@ func (v *address) String() string {
 }
 
 func (*address) Type() string { return "IP:PORT" }
+
+// logLevel is a level of the log; info unless set.
+type logLevel slog.Level
+
+func (l *logLevel) Set(s string) error {
+	level, err := logging.ParseLevel(s)
+	*l = logLevel(level)
+	return err
+}
+
+func (l *logLevel) String() string { return logging.LevelName(slog.Level(*l)) }
+
+func (*logLevel) Type() string { return strings.Join(logging.Levels, ",") }

@@ -4,6 +4,7 @@ package cli
 
 import (
 	"io"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -57,11 +58,11 @@ var all = app.Options{
 		OutboundPolicy: mesh.RegistryOnly, Locality: "r/z", RootNamespace: "root",
 		PathNormalization: compile.NormalizeMergeSlashes,
 		Clients: compile.ClientLimits{
-			HeadKiB: 8, HeadFields: 20, Head: time.Second, StreamIdle: time.Minute, Idle: 30 * time.Second,
+			HeadKiB: 8, HeadFields: 20, Head: time.Second, StreamIdle: time.Minute, Idle: 30 * time.Second, Buffer: 64 << 10,
 		},
 	},
 	Admin: "127.0.0.1:1", Workers: 3, AccessLog: "-", AccessLogCopies: true,
-	DrainTimeout: time.Minute, Takeover: "/run/door", Limits: app.Limits{Connections: 100, ListenerConnections: 50},
+	LogLevel: slog.LevelDebug, DrainTimeout: time.Minute, Takeover: "/run/door", Limits: app.Limits{Connections: 100, ListenerConnections: 50},
 	Mirror: mirror.Limits{Timeout: 3 * time.Second, MaxInFlight: 7, Window: 1 << 20, Memory: 2 << 20, MaxHops: 9},
 	Trace:  app.TraceOptions{Endpoint: "http://c:4318", Sampling: 50, Service: "edge", Formats: trace.W3C | trace.B3},
 }
@@ -77,7 +78,7 @@ func TestFlagsSetEverything(t *testing.T) {
 		"--trace-otlp", "http://c:4318", "--trace-sampling", "50", "--trace-service-name", "edge",
 		"--trace-formats", "w3c,b3", "--drain-timeout", "1m", "--max-head", "8k",
 		"--max-head-fields", "20", "--head-timeout", "1s", "--stream-idle-timeout", "1m", "--idle-timeout", "30s", "--takeover", "/run/door", "--max-connections", "100",
-		"--max-listener-connections", "50")
+		"--max-listener-connections", "50", "--log-level", "debug", "--connection-buffer", "64Ki")
 	if d := diff(all, got); d != "" {
 		t.Error(d)
 	}
@@ -96,6 +97,7 @@ func TestEnvironmentSetsEverything(t *testing.T) {
 		"UMBRA_MAX_HEAD": "8Ki", "UMBRA_MAX_HEAD_FIELDS": "20", "UMBRA_HEAD_TIMEOUT": "1s",
 		"UMBRA_STREAM_IDLE_TIMEOUT": "1m", "UMBRA_IDLE_TIMEOUT": "30s",
 		"UMBRA_TAKEOVER": "/run/door", "UMBRA_MAX_CONNECTIONS": "100", "UMBRA_MAX_LISTENER_CONNECTIONS": "50",
+		"UMBRA_LOG_LEVEL": "debug", "UMBRA_CONNECTION_BUFFER": "64Ki",
 	}
 	if d := diff(all, parse(t, env)); d != "" {
 		t.Error(d)

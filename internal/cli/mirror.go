@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -67,14 +68,14 @@ func (f *mirrorFlags) run(cmd *cobra.Command) error {
 		_, err := fmt.Fprint(cmd.OutOrStdout(), resources)
 		return err
 	}
-	opts, err := f.serving(cmd, app.Input{
+	opts, err := f.serving(app.Input{
 		Paths: []string{"-"}, Stdin: strings.NewReader(resources), Namespace: "default",
 		Profile: compile.Profile(f.profile), Bind: f.listen.Addr().String(),
 	})
 	if err != nil {
 		return err
 	}
-	return serve(cmd, opts, func(ctx context.Context, a *app.App) {
+	return serve(cmd, opts, func(ctx context.Context, a *app.App, logger *slog.Logger) {
 		if f.ttl == 0 {
 			return
 		}
@@ -82,7 +83,7 @@ func (f *mirrorFlags) run(cmd *cobra.Command) error {
 		case <-ctx.Done():
 		case <-time.After(f.ttl):
 			a.SetMirrors(false)
-			opts.Logger.Info("mirrors switched off; production goes on", "ttl", f.ttl)
+			logger.Info("mirrors switched off; production goes on", "ttl", f.ttl)
 		}
 	})
 }

@@ -18,7 +18,9 @@ import (
 
 	"github.com/umbra-mesh/umbra/internal/app"
 	"github.com/umbra-mesh/umbra/internal/controlplane/compile"
+	"github.com/umbra-mesh/umbra/internal/dataplane/loop"
 	"github.com/umbra-mesh/umbra/internal/dataplane/trace"
+	"github.com/umbra-mesh/umbra/internal/logging"
 )
 
 type runFlags struct {
@@ -37,6 +39,7 @@ type serveFlags struct {
 	headTimeout     time.Duration
 	streamIdle      time.Duration
 	idle            time.Duration
+	buffer          quantity
 	maxConns        int
 	maxOwnConns     int
 	accessLog       string
@@ -50,6 +53,7 @@ type serveFlags struct {
 	traceSampling   float64
 	traceService    string
 	traceFormats    traceFormats
+	logLevel        logLevel
 }
 
 func newRun() *cobra.Command { return new(runFlags).command() }
@@ -74,7 +78,7 @@ func (f *runFlags) command() *cobra.Command {
 }
 
 func (f *serveFlags) add(flags *pflag.FlagSet) {
-	f.maxHead, f.mirrorWindow, f.mirrorMemory = 60<<10, 8<<20, mirrorMemory("/")
+	f.maxHead, f.buffer, f.mirrorWindow, f.mirrorMemory = 60<<10, loop.HighWater, 8<<20, mirrorMemory("/")
 	flags.StringVar(&f.admin, "admin", "127.0.0.1:15000", "Serve the admin pages at this `ADDR`; none if empty.")
 	flags.IntVar(&f.workers, "workers", 0, "Event loops; 0 is one for each CPU.")
 	flags.DurationVar(&f.drainTimeout, "drain-timeout", 25*time.Second,
@@ -88,6 +92,8 @@ func (f *serveFlags) add(flags *pflag.FlagSet) {
 		"Longest that nothing may move of a request and its answer, unless its route says.")
 	flags.DurationVar(&f.idle, "idle-timeout", 0,
 		"Longest that a client's connection may be without a request; by default 1m at gateways and 1h at --outbound.")
+	flags.Var(&f.buffer, "connection-buffer",
+		"Most bytes that wait to be sent on a connection, a client's or an upstream's, before its other side is not read on.")
 	flags.IntVar(&f.maxConns, "max-connections", 0,
 		"Most connections of clients in all; more are closed at once. 0 is as many as there are descriptors.")
 	flags.IntVar(&f.maxOwnConns, "max-listener-connections", 0, "Most connections of clients for each listener; 0 is no limit.")
@@ -102,6 +108,8 @@ func (f *serveFlags) add(flags *pflag.FlagSet) {
 	flags.Var(&f.mirrorMemory, "mirror-memory",
 		"Most memory for all copies together; by default 48Mi, or an eighth of what the process may have if that is less.")
 	flags.IntVar(&f.mirrorHops, "mirror-max-hops", 3, "Most mirrors that a request may pass one after another, 1 to 9.")
+	flags.Var(&f.logLevel, "log-level",
+		"Least that is logged on standard error; debug tells of every request, connection and copy that fails.")
 	flags.StringVar(&f.traceOTLP, "trace-otlp", "",
 		"Send OpenTelemetry spans to this `URL`: http://HOST:4318 or grpc://HOST:4317; no traces if empty.")
 	flags.Float64Var(&f.traceSampling, "trace-sampling", 1, "Percent of the traces that begin here which are recorded.")
@@ -115,11 +123,11 @@ func (f *runFlags) options(cmd *cobra.Command) (app.Options, error) {
 	if err != nil {
 		return app.Options{}, err
 	}
-	return f.serving(cmd, in)
+	return f.serving(in)
 }
 
 // serving are the settings of a proxy for an input.
-func (f *serveFlags) serving(cmd *cobra.Command, in app.Input) (app.Options, error) {
+func (f *serveFlags) serving(in app.Input) (app.Options, error) {
 	var err error
 	switch {
 	case f.workers < 0:
@@ -136,6 +144,8 @@ func (f *serveFlags) serving(cmd *cobra.Command, in app.Input) (app.Options, err
 		err = fmt.Errorf("--stream-idle-timeout %s is not positive", f.streamIdle)
 	case f.idle < 0:
 		err = fmt.Errorf("--idle-timeout %s is negative", f.idle)
+	case f.buffer < 1<<10 || f.buffer > 1<<30:
+		err = fmt.Errorf("--connection-buffer %s is not between 1Ki and 1Gi", f.buffer.String())
 	case f.maxConns < 0:
 		err = fmt.Errorf("--max-connections %d is negative", f.maxConns)
 	case f.maxOwnConns < 0:
@@ -158,11 +168,13 @@ func (f *serveFlags) serving(cmd *cobra.Command, in app.Input) (app.Options, err
 		HeadKiB: uint32((f.maxHead + 1<<10 - 1) >> 10), HeadFields: uint32(f.maxHeadFields),
 		Head: f.headTimeout, StreamIdle: f.streamIdle, Idle: f.idle,
 	}
+	if f.buffer != loop.HighWater {
+		in.Clients.Buffer = uint32(f.buffer)
+	}
 	opts := app.Options{
 		Input: in, Admin: f.admin, Workers: f.workers, AccessLog: f.accessLog, AccessLogCopies: f.accessLogCopies,
 		DrainTimeout: f.drainTimeout, Takeover: f.takeover,
-		Limits: app.Limits{Connections: f.maxConns, ListenerConnections: f.maxOwnConns},
-		Logger: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)),
+		Limits: app.Limits{Connections: f.maxConns, ListenerConnections: f.maxOwnConns}, LogLevel: slog.Level(f.logLevel),
 	}
 	opts.Trace = app.TraceOptions{
 		Endpoint: f.traceOTLP, Sampling: f.traceSampling, Service: f.traceService, Formats: trace.Formats(f.traceFormats),
@@ -180,11 +192,14 @@ func (f *runFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	return serve(cmd, opts, func(context.Context, *app.App) {})
+	return serve(cmd, opts, func(context.Context, *app.App, *slog.Logger) {})
 }
 
 // serve runs a proxy until it is signalled to end. beside runs meanwhile and ends with its context.
-func serve(cmd *cobra.Command, opts app.Options, beside func(context.Context, *app.App)) error {
+func serve(cmd *cobra.Command, opts app.Options, beside func(context.Context, *app.App, *slog.Logger)) error {
+	opts.Log = logging.New(cmd.ErrOrStderr(), opts.LogLevel)
+	defer opts.Log.Close()
+	opts.Logger = opts.Log.Logger()
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM)
 	defer signal.Stop(signals)
@@ -199,7 +214,7 @@ func serve(cmd *cobra.Command, opts app.Options, beside func(context.Context, *a
 	ctx, cancel := context.WithCancel(cmd.Context())
 	var running sync.WaitGroup
 	running.Go(func() { a.Watch(ctx) })
-	running.Go(func() { beside(ctx, a) })
+	running.Go(func() { beside(ctx, a, opts.Logger) })
 	defer running.Wait()
 	defer cancel()
 

@@ -14,6 +14,7 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
 	"github.com/umbra-mesh/umbra/internal/dataplane/proxy"
 	"github.com/umbra-mesh/umbra/internal/xds"
 )
@@ -44,11 +45,17 @@ func (b *Builder) Accepted() Accepted {
 	}
 }
 
+// Mirror is one mirror policy in force and its counters, which may be read for as long as one likes.
+type Mirror struct {
+	MirrorInfo
+	Stats *mirror.Stats
+}
+
 // Mirrors returns the mirror policies in force, by ID. Routes that share ID, target and share are one.
-func (b *Builder) Mirrors() []MirrorInfo {
+func (b *Builder) Mirrors() []Mirror {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	seen := map[MirrorInfo]bool{}
+	seen := map[Mirror]bool{}
 	for _, e := range b.routes {
 		e.linked.mirrors(seen)
 	}
@@ -56,14 +63,18 @@ func (b *Builder) Mirrors() []MirrorInfo {
 		e.linked.mirrors(seen)
 	}
 	for _, e := range b.clusters {
-		for _, m := range e.mirrors {
-			seen[m] = true
-		}
+		e.counted.addTo(seen)
 	}
-	return slices.SortedFunc(maps.Keys(seen), func(x, y MirrorInfo) int {
+	return slices.SortedFunc(maps.Keys(seen), func(x, y Mirror) int {
 		return cmp.Or(cmp.Compare(x.ID, y.ID), cmp.Compare(x.To, y.To), cmp.Compare(x.From, y.From),
 			cmp.Compare(x.Denominator, y.Denominator), cmp.Compare(x.Numerator, y.Numerator))
 	})
+}
+
+func (c *counted) addTo(mirrors map[Mirror]bool) {
+	for i, m := range c.mirrors {
+		mirrors[Mirror{m, c.copies[i]}] = true
+	}
 }
 
 // shelf holds the accepted resources of one kind by name.

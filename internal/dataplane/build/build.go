@@ -34,7 +34,8 @@ type Clusters interface {
 	Await(limit time.Duration) bool
 }
 
-// firstAnswer bounds how long Apply waits for names that were never looked up before.
+// firstAnswer bounds how long a set waits for names that were never looked up before, its own and those of the set
+// before it together.
 const firstAnswer = 3 * time.Second
 
 // Mirrors is where copies go: the same target for the same slot, the same counters for the same names until Retire says
@@ -64,12 +65,16 @@ type Deps struct {
 
 // Builder applies sets of resources, one after the other, and knows what is in force. Any goroutine may use it.
 type Builder struct {
-	deps Deps
+	deps     Deps
+	applying sync.Mutex    // held by Apply all the time: one set after the other
+	hurry    chan struct{} // closed when Apply is not to wait any more
+	hurried  sync.Once
 
-	// Guarded by mu.
+	// Guarded by mu, which Apply does not hold while it waits.
 	mu        sync.Mutex
 	version   string
 	updates   uint64 // how many sets were applied
+	looked    bool   // this update has clusters with names
 	clusters  shelf[*clusterv3.Cluster]
 	endpoints shelf[*endpointv3.ClusterLoadAssignment]
 	routes    shelf[*routev3.RouteConfiguration]
@@ -86,6 +91,7 @@ func New(d Deps) *Builder {
 	}
 	return &Builder{
 		deps:      d,
+		hurry:     make(chan struct{}),
 		clusters:  shelf[*clusterv3.Cluster]{},
 		endpoints: shelf[*endpointv3.ClusterLoadAssignment]{},
 		routes:    shelf[*routev3.RouteConfiguration]{},
@@ -101,10 +107,20 @@ func New(d Deps) *Builder {
 // then as given; the rest of the set is in force all the same. While a listener is refused (its port may be taken)
 // nothing is taken away: what serves goes on serving until what replaces it can. r's messages must not be changed any
 // more.
-func (b *Builder) Apply(r *xds.Resources) []xds.Nack {
+//
+// Names that are new to a set are looked up before routes lead there, which takes 3 s at most. Readers see what is in
+// force meanwhile, and the next set has that much less time of its own.
+func (b *Builder) Apply(r *xds.Resources) []xds.Nack { return b.ApplyLate(r, 0) }
+
+// ApplyLate is Apply of a set that has waited for the one before it already.
+func (b *Builder) ApplyLate(r *xds.Resources, late time.Duration) []xds.Nack {
+	asked := time.Now().Add(-late)
+	b.applying.Lock()
+	defer b.applying.Unlock()
+	patience := firstAnswer - time.Since(asked)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.version = r.Version
+	b.looked = false
 	b.updates++
 	u := update{number: b.updates, version: r.Version, at: b.deps.Now()}
 
@@ -121,7 +137,7 @@ func (b *Builder) Apply(r *xds.Resources) []xds.Nack {
 		return next, bad
 	})
 	// Names that are new are looked up before a route leads to them. One that takes too long gets its hosts when they come.
-	b.deps.Clusters.Await(firstAnswer)
+	b.await(patience)
 	b.fillNames() // routes in force may be asked for the new ones
 	apply(&u, b.routes, r.Routes, b.setRoutes)
 	apply(&u, b.listeners, r.Listeners, func(old, e *entry[*listenerv3.Listener]) (*entry[*listenerv3.Listener], *fault) {
@@ -134,16 +150,41 @@ func (b *Builder) Apply(r *xds.Resources) []xds.Nack {
 		b.removeAbsent(&u)
 	}
 	b.fillNames()
+	b.version = r.Version
 	return u.nacks
 }
+
+// await waits for the first answers to the names of this update's clusters, and lets readers go on meanwhile.
+func (b *Builder) await(limit time.Duration) {
+	if !b.looked || limit <= 0 {
+		return
+	}
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		b.deps.Clusters.Await(limit)
+	}()
+	b.mu.Unlock()
+	defer b.mu.Lock()
+	select {
+	case <-answered:
+	case <-b.hurry:
+	}
+}
+
+// Hurry has Apply wait for no names from now on, the one under way among them.
+func (b *Builder) Hurry() { b.hurried.Do(func() { close(b.hurry) }) }
 
 func (b *Builder) removeAbsent(u *update) {
 	removeAbsent(u, b.listeners, func(name string, e *entry[*listenerv3.Listener]) {
 		b.deps.Listeners.Remove(name)
 		b.release(e.linked, nil)
 	})
+	named := b.namedRoutes()
 	removeAbsent(u, b.routes, func(name string, e *entry[*routev3.RouteConfiguration]) {
-		b.slots[name].Store(nil)
+		if named[name] { // else those that are left of listeners that are gone go by it to their end
+			b.slots[name].Store(nil)
+		}
 		b.release(e.linked, nil)
 	})
 	removeAbsent(u, b.clusters, func(name string, e *entry[*clusterv3.Cluster]) {
@@ -181,6 +222,7 @@ func (b *Builder) setCluster(c *clusterv3.Cluster, e *entry[*clusterv3.Cluster])
 		return bad
 	}
 	b.deps.Clusters.Set(cfg)
+	b.looked = b.looked || cfg.Discovery == upstream.StrictDNS || cfg.Discovery == upstream.LogicalDNS
 	return nil
 }
 
@@ -278,14 +320,20 @@ func (b *Builder) slot(name string) *proxy.RouteSlot {
 	return s
 }
 
+// namedRoutes are the route configurations that listeners in force name.
+func (b *Builder) namedRoutes() map[string]bool {
+	named := map[string]bool{}
+	for _, e := range b.listeners {
+		named[e.rds] = true
+	}
+	return named
+}
+
 // dropSlots forgets the slots that neither a route configuration nor a listener uses.
 func (b *Builder) dropSlots() {
-	used := map[string]bool{}
-	for _, e := range b.listeners {
-		used[e.rds] = true
-	}
+	named := b.namedRoutes()
 	for name := range b.slots {
-		if b.routes[name] == nil && !used[name] {
+		if b.routes[name] == nil && !named[name] {
 			delete(b.slots, name)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/umbra-mesh/umbra/internal/dataplane/codec"
+	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
 	"github.com/umbra-mesh/umbra/internal/dataplane/route"
 	"github.com/umbra-mesh/umbra/internal/xds"
 )
@@ -274,7 +275,7 @@ func TestAcceptedTellsSinceWhenEachIsAsItIs(t *testing.T) {
 }
 
 func TestMirrorsAreToldOnceAndGoWithTheirRoutes(t *testing.T) {
-	_, b := newFar()
+	f, b := newFar()
 	r := resourcesOf(t, minimal)
 	meta, err := structpb.NewStruct(map[string]any{
 		"config": "/apis/networking.istio.io/v1/namespaces/default/virtual-service/httpbin",
@@ -286,11 +287,15 @@ func TestMirrorsAreToldOnceAndGoWithTheirRoutes(t *testing.T) {
 	v.Routes[0].Metadata = &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{"istio": meta}}
 	v.Routes = append(v.Routes, v.Routes[0])
 	mustApply(t, b, r)
-	want := []MirrorInfo{{
-		ID: "default/httpbin", From: "VirtualService default/httpbin", To: "b",
-		Numerator: 100, Denominator: 100, Suffix: true,
+	want := []Mirror{{
+		MirrorInfo: MirrorInfo{
+			ID: "default/httpbin", From: "VirtualService default/httpbin", To: "b",
+			Numerator: 100, Denominator: 100, Suffix: true,
+		},
+		Stats: f.Stats("default/httpbin", "b"),
 	}}
-	if diff := cmp.Diff(want, b.Mirrors()); diff != "" {
+	same := cmp.Comparer(func(x, y *mirror.Stats) bool { return x == y })
+	if diff := cmp.Diff(want, b.Mirrors(), same); diff != "" {
 		t.Error(diff)
 	}
 	mustApply(t, b, &xds.Resources{})
@@ -342,5 +347,24 @@ func TestNackPathsOfValidationAreTheDefinitionsNames(t *testing.T) {
 	nacks := applied(r)
 	if len(nacks) != 1 || nacks[0].Path != "virtual_hosts[0].domains" || !strings.Contains(nacks[0].Reason, "at least 1") {
 		t.Errorf("got %v", nacks)
+	}
+}
+
+func TestWhatIsLeftOfAListenerThatIsGoneKeepsItsRoutes(t *testing.T) {
+	f, b := newFar()
+	r := resourcesOf(t, minimal)
+	mustApply(t, b, r)
+	left := f.listeners["l"].Routes
+	mustApply(t, b, &xds.Resources{})
+	if left.Load() == nil {
+		t.Error("its last requests find no routes")
+	}
+
+	mustApply(t, b, r)
+	stays := clone(r)
+	stays.Routes = nil
+	mustApply(t, b, stays)
+	if f.listeners["l"].Routes.Load() != nil {
+		t.Error("a listener in force goes by routes that are gone")
 	}
 }

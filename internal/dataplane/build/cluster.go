@@ -50,6 +50,9 @@ func linkCluster(c *clusterv3.Cluster) (cfg upstream.Config, bad *fault) {
 	if cfg.DNSRefresh, bad = duration(c.GetDnsRefreshRate(), 0, "dns_refresh_rate"); bad != nil {
 		return cfg, bad
 	}
+	if cfg.Buffer, bad = bufferLimit(c.GetPerConnectionBufferLimitBytes()); bad != nil {
+		return cfg, bad
+	}
 	if bad = linkBreakers(&cfg, c.GetCircuitBreakers()); bad != nil {
 		return cfg, bad
 	}

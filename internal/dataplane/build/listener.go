@@ -4,6 +4,7 @@ package build
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +16,7 @@ import (
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/umbra-mesh/umbra/internal/dataplane/filter"
 	"github.com/umbra-mesh/umbra/internal/dataplane/proxy"
@@ -36,6 +38,9 @@ func linkListener(
 	cfg.Name = l.GetName()
 	if cfg.Addr, bad = linkAddress(l.GetAddress()); bad != nil {
 		return cfg, "", nil, bad.under("address")
+	}
+	if cfg.Buffer, bad = bufferLimit(l.GetPerConnectionBufferLimitBytes()); bad != nil {
+		return cfg, "", nil, bad
 	}
 	if n := len(l.GetFilterChains()); n != 1 {
 		return cfg, "", nil, faultf("filter_chains", "there are %d, exactly one is implemented", n)
@@ -103,6 +108,14 @@ func linkConnectionManager(
 	default:
 		return "", nil, faultf("route_specifier", "missing: rds or route_config")
 	}
+}
+
+// bufferLimit reads what may be unsent on a connection; 0 is what is usual.
+func bufferLimit(v *wrapperspb.UInt32Value) (int, *fault) {
+	if v != nil && v.GetValue() == 0 {
+		return 0, faultf("per_connection_buffer_limit_bytes", "0 would be no limit: leave it out for the usual one")
+	}
+	return int(min(v.GetValue(), math.MaxInt32)), nil
 }
 
 // linkUpgrades reads which protocols are relayed.

@@ -121,6 +121,9 @@ func (p *printer) listener(l proxy.ListenerConfig) {
 		l.StatPrefix, l.ServerName, l.UseRemoteAddress, l.HTTP10Accepted)
 	p.linef("  idle %v, head within %v, stream idle %v, head at most %d bytes, %d fields",
 		l.IdleTimeout, l.HeadTimeout, l.StreamIdle, l.MaxHeadBytes, l.MaxHeadFields)
+	if l.Buffer != 0 {
+		p.linef("  %d bytes unsent at most", l.Buffer)
+	}
 	p.linef("  filters: faults %v, CORS %v", !l.NoFaults, !l.NoCORS)
 	p.linef("  paths: RFC 3986 %v, slashes merged %v, escaped slashes %d; relayed: %q",
 		l.Paths.RFC3986, l.Paths.MergeSlashes, l.Paths.Escaped, l.Upgrades)

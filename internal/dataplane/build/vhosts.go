@@ -123,14 +123,12 @@ func (f *linkedRoutes) same(other *linkedRoutes) bool {
 }
 
 // mirrors adds those of all virtual hosts to a set.
-func (f *linkedRoutes) mirrors(to map[MirrorInfo]bool) {
+func (f *linkedRoutes) mirrors(to map[Mirror]bool) {
 	if f == nil {
 		return
 	}
 	for _, h := range f.order {
-		for _, m := range h.mirrors {
-			to[m] = true
-		}
+		h.addTo(to)
 	}
 }
 
