@@ -24,6 +24,9 @@ type loud struct {
 func (*loud) Enabled(context.Context, slog.Level) bool { return true }
 
 func (l *loud) Handle(_ context.Context, r slog.Record) error {
+	if r.Level < slog.LevelError {
+		return nil
+	}
 	text := r.Message
 	r.Attrs(func(a slog.Attr) bool { text += " " + a.String(); return true })
 	l.m.fail("log: %s", text)
@@ -37,11 +40,23 @@ func (m *model) checkAttempt(p *plan, a *attempt, q *message) {
 	if p.method != "POST" {
 		most++
 	}
+	m.checkOrder(p)
 	if a.nth >= most {
 		m.fail("%s: attempt %d at %s, of at most %d", p.id, a.nth+1, a.origin.name, most)
 	}
+	if p.good && a.nth > 0 {
+		m.fail("%s was well, and sent again to %s", p.id, a.origin.name)
+	}
 	if !p.began {
 		m.fail("%s reached %s before it was sent", p.id, a.origin.name)
+	}
+	switch asked := q.field("Upgrade"); {
+	case asked != "" && !p.upgrade:
+		m.fail("%s: %s was asked for another protocol: %q", p.id, a.origin.name, q.fields)
+	case asked == "" && p.upgrade:
+		m.fail("%s: %s was not asked for the other protocol", p.id, a.origin.name)
+	case asked != "":
+		p.upgraded = true
 	}
 	if q.field("X-Envoy-Internal") == "true" || q.field("X-Umbra-Mirror-Hops") != "" {
 		m.fail("%s: a copy's fields at %s: %q", p.id, a.origin.name, q.fields)
@@ -56,6 +71,9 @@ func (m *model) checkCopy(p *plan, a *attempt, q *message) {
 	}
 	if !m.mirrored {
 		m.fail("a copy of %s, without mirrors", p.id)
+	}
+	if p.upgrade || q.field("Upgrade") != "" {
+		m.fail("a copy of %s, which asks for another protocol", p.id)
 	}
 	switch p.path {
 	case "/dead", "/none", "/direct", "/nowhere", "/malformed":
@@ -125,7 +143,7 @@ func (m *model) attemptOf(p *plan) *attempt {
 func (m *model) checkWhole(p *plan) {
 	m.finished(p)
 	if p.up == "" {
-		if p.good && !m.drained {
+		if p.good && !m.excused(p) {
 			m.fail("%s should have been answered by its upstream: %s", p.id, p.fate())
 		}
 		return
@@ -145,7 +163,7 @@ func (m *model) checkWhole(p *plan) {
 
 // finished: what is well goes well, in time.
 func (m *model) finished(p *plan) {
-	if p.good && !m.drained && p.up != "" && p.status != 200 {
+	if p.good && !m.ending && p.up != "" && p.status != 200 {
 		m.fail("%s: status %d", p.id, p.status)
 	}
 }
@@ -200,6 +218,8 @@ func (m *model) checkEnd() {
 		m.fail("%d workers never drained", m.left)
 	}
 	m.checkGauges()
+	m.checkTunnels()
+	m.checkListener()
 	for i, t := range m.targets {
 		c := m.counters[i].Counts()
 		if n := t.InFlight(); n != 0 || c.Live != 0 {
@@ -211,6 +231,22 @@ func (m *model) checkEnd() {
 		if !c.over && c.reads < 0 {
 			m.fail("%s never ended", c.name)
 		}
+	}
+}
+
+// checkListener: it has no connection left, and tells when it is retired.
+func (m *model) checkListener() {
+	if n := m.listener.Conns.Load(); n != 0 {
+		m.fail("the listener has %d connections in the end", n)
+	}
+	ended := false
+	select {
+	case <-m.listener.Ended():
+		ended = true
+	default:
+	}
+	if ended != m.retired {
+		m.fail("the listener has ended: %v, was retired: %v", ended, m.retired)
 	}
 }
 
@@ -226,6 +262,8 @@ func (m *model) checkGauges() {
 		name := metric.Desc().String()
 		if err := metric.Write(&out); err != nil {
 			m.fail("%s: %v", name, err)
+		} else if strings.Contains(name, "upstream_cx_overflow") {
+			m.waited += int64(out.GetCounter().GetValue())
 		} else if g := out.GetGauge(); g != nil && !strings.Contains(name, "membership") && g.GetValue() != 0 {
 			m.fail("%v in the end of %s", g.GetValue(), name)
 		}
@@ -250,7 +288,7 @@ func (m *model) checkDelivered(i int) {
 			if a.origin.mirror && a.whole && a.final && strings.HasPrefix(a.origin.name, m.mirrors[i]+"-") {
 				whole++
 			}
-			reached = reached || !a.origin.mirror
+			reached = reached || !a.origin.mirror && !p.upgrade
 		}
 		if reached {
 			due++
@@ -260,7 +298,7 @@ func (m *model) checkDelivered(i int) {
 		m.fail("%s: %d copies counted as delivered, %d were", m.mirrors[i], c.Delivered, whole)
 	}
 	rude := slices.ContainsFunc(m.clients, func(c *client) bool { return c.rude })
-	if m.calm && m.mirrored && !m.drained && !rude && c.Delivered != due {
+	if m.calm && m.mirrored && !m.ending && !rude && c.Delivered != due {
 		m.fail("%s: %d copies delivered of %d, all was well: %+v", m.mirrors[i], c.Delivered, due, c)
 	}
 }

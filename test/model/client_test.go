@@ -5,111 +5,21 @@ package model_test
 import (
 	"fmt"
 	"math/rand/v2"
-	"strconv"
+	"slices"
 	"time"
 
 	"github.com/umbra-mesh/umbra/internal/dataplane/loop"
 )
 
-// plan is one request as its client means it, and what came of it.
-type plan struct {
-	id, method, path string
-	size             int
-	key              uint64
-	chunked          bool
-	trailer          string
-	expect           bool
-	good             bool // client, route and upstream are well: it must succeed
-	bytes            []byte
-	headLen          int
-
-	began    bool
-	sent     int // of bytes
-	attempts []*attempt
-	head     []string // of the first attempt, as production got it
-
-	status  int
-	up      string // X-Up of the answer
-	got     int
-	wrong   bool
-	whole   bool
-	broken  bool
-	ended   bool
-	at      time.Duration
-	closing bool // the answer said that the connection ends
-}
-
-func (p *plan) fate() string {
-	return fmt.Sprintf("%s %s %s: status %d %q, %d bytes, whole %v, broken %v, at %v", p.id, p.method, p.path, p.status, p.up,
-		p.got, p.whole, p.broken, p.at)
-}
-
-var paths = []string{"/good", "/wild", "/wild", "/wild", "/wild", "/good", "/good", "/dead", "/late", "/none", "/direct", "/nowhere", "/split", "/fault"}
-
-// sizes are those around which something changes.
-var sizes = []int{0, 1, 100, 4095, 4096, 4097, 8192, 16383, 32767, 32768, 32769, 65535, 65536, 65537, 70000, 140000, 300000}
-
-func (m *model) newPlan(id string, r *rand.Rand) *plan {
-	p := &plan{id: id, method: "GET", path: paths[r.IntN(len(paths))], key: r.Uint64()}
-	if m.calm {
-		p.path = "/good"
-	}
-	switch r.IntN(5) {
-	case 0:
-		p.method = "HEAD"
-	case 1:
-		p.method = "PUT"
-	case 2, 3:
-		p.method = "POST"
-	}
-	version := "1.1"
-	if !m.calm && r.IntN(15) == 0 {
-		version = "1.0"
-	}
-	head := p.method + " " + p.path + " HTTP/" + version + "\r\nHost: shop.example\r\nX-Id: " + id + "\r\n"
-	if p.method == "POST" || p.method == "PUT" {
-		p.size = sizes[r.IntN(len(sizes))]
-		if r.IntN(2) == 0 {
-			p.size = r.IntN(2000)
-		}
-		p.expect = r.IntN(6) == 0 && version == "1.1"
-		p.chunked = r.IntN(2) == 0 && version == "1.1"
-		if p.expect {
-			head += "Expect: 100-continue\r\n"
-		}
-	}
-	b := body(p.key, p.size)
-	switch {
-	case p.chunked:
-		head += "Transfer-Encoding: chunked\r\n\r\n"
-		trailers := ""
-		if r.IntN(3) == 0 {
-			trailers, p.trailer = "X-T: v\r\n", "X-T: v\n"
-		}
-		b = chunked(b, 1+r.IntN(30000), r, trailers)
-	case p.method == "POST" || p.method == "PUT":
-		head += "Content-Length: " + strconv.Itoa(p.size) + "\r\n\r\n"
-	default:
-		head += "\r\n"
-	}
-	if !m.calm && r.IntN(30) == 0 {
-		p.path = "/malformed"
-		head = head[:len(head)-2] + []string{"No colon\r\n", "A : b\r\n", " folded\r\n", "A: \x00\r\n"}[r.IntN(4)] + "\r\n"
-	}
-	p.headLen = len(head)
-	p.bytes = append([]byte(head), b...)
-	m.plans[id] = p
-	m.order = append(m.order, p)
-	return p
-}
-
 // client is one connection with its requests.
 type client struct {
 	m      *model
 	name   string
+	w      *loop.Worker
 	p      *loop.Peer
 	r      *rand.Rand
 	in     reader
+	tunnel *tunnel // what is left when HTTP is over
 	plans  []*plan
 	at     int // plans[at] is being sent
 	next   int // plans[next] is being answered
@@ -124,6 +34,8 @@ type client struct {
 	reads  int // stops to read after so many bytes; -1: never
 	read   int
 
+	half bool // has ended its direction
+
 	resting, sleeping, waiting bool
 	over                       bool
 }
@@ -132,8 +44,10 @@ func (m *model) newClient(n int) *client {
 	r := rnd(m.seed, text("client"), uint64(n))
 	c := &client{m: m, name: fmt.Sprintf("client %d", n), r: r, abort: -1, reads: -1}
 	c.in = reader{answers: true, onHead: c.onHead, onData: c.onData, onEnd: c.onEnd}
-	for k := range 1 + r.IntN(8) {
-		c.plans = append(c.plans, m.newPlan(fmt.Sprintf("%d-%d", n, k), r))
+	for k, last := 0, r.IntN(8); k <= last; k++ {
+		p := m.newPlan(fmt.Sprintf("%d-%d", n, k), r, k == last)
+		p.client = c
+		c.plans = append(c.plans, p)
 	}
 	c.pipe = r.IntN(4) == 0
 	total := 0
@@ -162,22 +76,32 @@ func (m *model) newClient(n int) *client {
 		c.pace = m.pace(r)
 	}
 	for _, p := range c.plans {
-		p.good = !c.rude && p.path == "/good"
+		p.good = !c.rude && (p.path == "/good" || p.path == "/line")
 	}
 	return c
 }
 
 func (c *client) connect() {
+	if c.m.shut {
+		c.over = true
+		return // nobody listens any more
+	}
 	w := c.m.workers[c.r.IntN(len(c.m.workers))]
+	c.w = w
 	p, fd := c.m.sim.Connect(w, c.m.link(c.r))
 	c.p = p
 	p.News = c.news
+	c.m.listener.Conns.Add(1)
 	w.Post(func() { c.m.server.Accept(w, c.m.listener, fd, clientAddr, listenAddr) })
 	c.m.sim.After(time.Duration(c.r.IntN(2000))*time.Microsecond, c.news)
 }
 
 func (c *client) news() {
 	if c.over {
+		return
+	}
+	if c.tunnel != nil {
+		c.tunnel.news()
 		return
 	}
 	if c.p.Reset() && len(c.p.Arrived()) == 0 {
@@ -250,7 +174,7 @@ func (c *client) leave() {
 		c.p.Close()
 	case 2: // half-closed: it would still read
 		c.p.CloseWrite()
-		c.abort, c.at = -1, len(c.plans)
+		c.abort, c.at, c.half = -1, len(c.plans), true
 		return
 	default: // it says nothing more
 		c.at = len(c.plans)
@@ -279,6 +203,10 @@ func (c *client) take() {
 			c.end("disgusted")
 		}
 		if c.over {
+			return
+		}
+		if c.tunnel != nil {
+			c.tunnel.news()
 			return
 		}
 	}
@@ -319,6 +247,10 @@ func (c *client) onHead(a *message) {
 	if a.field("X-Leak") != "" {
 		c.m.fail("%s got a mirror's answer to %s", c.name, p.id)
 	}
+	if a.status() == 101 {
+		c.switchTo(p, a)
+		return
+	}
 	if a.status() < 200 {
 		if a.status() == 100 {
 			c.m.sim.After(0, c.goOn)
@@ -348,6 +280,9 @@ func (c *client) onEnd(a *message) {
 	}
 	p := c.plans[c.next]
 	p.got, p.whole = a.size, true
+	if p.upgrade && !p.closing {
+		c.m.fail("%s: %s got an answer in HTTP on a connection that goes on", c.name, p.id)
+	}
 	c.finish(p)
 	c.next++
 	c.m.checkWhole(p)
@@ -383,12 +318,14 @@ func (c *client) end(how string) {
 	c.over = true
 	c.m.note("%s ends: %s", c.name, how)
 	excused := false // by what came before
-	for _, p := range c.plans {
+	for i, p := range c.plans {
 		excused = excused || p.closing || p.broken
 		if !p.ended && p.began {
 			p.broken = true
 			c.finish(p)
-			if p.good && !excused && !c.m.drained {
+			// The reset that breaks off an answer to HTTP/1.0 takes with it what is unsent of those before it.
+			old := slices.ContainsFunc(c.plans[i+1:], func(q *plan) bool { return q.old && q.began && how == "reset" })
+			if p.good && !excused && !old && !c.m.ending {
 				c.m.fail("%s: %s got no answer (%s)", c.name, p.id, how)
 			}
 			excused = excused || !p.good

@@ -57,8 +57,8 @@ const enough = 200
 
 // happenings must come about among the seeds: what never happens is not tested.
 var happenings = []string{
-	"answered", "answered here", "broken", "retried", "delivered", "connect", "overflow", "buffer", "memory", "timeout",
-	"reset", "stale", "protocol", "partial", "refused", "config", "shutdown",
+	"answered", "answered here", "broken", "retried", "tunnel", "waited", "delivered", "connect", "overflow", "buffer",
+	"memory", "timeout", "reset", "stale", "protocol", "partial", "refused", "config", "overload", "shutdown",
 }
 
 // compare runs a seed with mirrors and without them: production must not notice.
@@ -116,7 +116,7 @@ func (m *model) upload(inChunks bool) *client {
 	c := m.newClient(0)
 	m.clients = append(m.clients, c)
 	p := c.plans[0]
-	*p = plan{id: p.id, method: "POST", path: "/good", size: 70, key: p.key, chunked: inChunks}
+	*p = plan{id: p.id, method: "POST", path: "/good", size: 70, key: p.key, chunked: inChunks, client: c}
 	head := "POST /good HTTP/1.1\r\nHost: shop.example\r\nX-Id: " + p.id + "\r\n"
 	b := body(p.key, p.size)
 	if inChunks {
@@ -166,7 +166,11 @@ func (m *model) tally(seen map[string]int64) {
 		if tries > 1 {
 			seen["retried"]++
 		}
+		if p.tunnel != nil && p.whole {
+			seen["tunnel"]++
+		}
 	}
+	seen["waited"] += m.waited
 	for _, s := range m.counters {
 		c := s.Counts()
 		seen["delivered"] += c.Delivered
@@ -203,8 +207,21 @@ type model struct {
 	mirrors  []string
 	counters []*mirror.Stats
 	targets  []*mirror.Target
-	drained  bool // begun
-	left     int  // workers that have not ended draining
+
+	origins   []*origin
+	endpoints map[string][]upstream.Endpoint // all there may be, by cluster
+	most      int                            // connections to the cluster with a line
+	single    bool                           // that has one host with one connection for each worker
+	moved     bool                           // it has had other hosts
+	turn      int
+	waited    int64 // times that a request got into a line
+
+	ending  bool // the listener is, or all
+	refused bool // requests were, for a while
+	drained bool // begun
+	left    int  // workers that have not ended draining
+	shut    bool // no client is accepted any more
+	retired bool // the listener is
 
 	events []string // the last ones
 	first  int      // of events, as a ring
@@ -251,12 +268,12 @@ func (m *model) run() {
 		m.sim.After(time.Duration(c.r.Int64N(int64(span))), c.connect)
 	}
 	if !m.calm {
-		for range m.r.IntN(4) {
+		for range m.r.IntN(6) {
 			m.sim.After(time.Duration(m.r.Int64N(int64(span))), m.event)
 		}
 	}
 	if m.r.IntN(4) == 0 {
-		m.sim.After(time.Duration(m.r.Int64N(int64(span))), m.drain)
+		m.sim.After(time.Duration(m.r.Int64N(int64(span))), m.finale)
 	}
 	m.sim.Run(rest)
 	if !m.failed {
@@ -264,47 +281,4 @@ func (m *model) run() {
 	}
 	m.clusters.Close()
 	m.sim.End()
-}
-
-// event changes the configuration under way.
-func (m *model) event() {
-	switch m.r.IntN(4) {
-	case 0:
-		m.note("other routes")
-		m.route()
-	case 1:
-		name := append([]string{"wild", "late"}, m.mirrors...)[m.r.IntN(2+len(m.mirrors))]
-		c := m.clusters.Slot(name).Cluster()
-		if c == nil {
-			return
-		}
-		m.note("cluster %s goes", name)
-		cfg := *c.Config()
-		m.clusters.Remove(name)
-		m.sim.After(time.Duration(m.r.IntN(200))*time.Millisecond, func() {
-			m.note("cluster %s comes back", name)
-			m.clusters.Set(cfg)
-		})
-	case 2:
-		m.note("kill switch")
-		m.engine.SetEnabled(false)
-		m.sim.After(time.Duration(m.r.IntN(100))*time.Millisecond, func() { m.engine.SetEnabled(true) })
-	default:
-		if c := m.clusters.Slot("wild").Cluster(); c != nil && len(c.Config().Static) > 0 {
-			m.note("a wild host goes")
-			cfg := *c.Config()
-			cfg.Static = cfg.Static[1:]
-			m.clusters.Set(cfg)
-		}
-	}
-}
-
-func (m *model) drain() {
-	m.note("drain")
-	m.drained, m.left = true, len(m.workers)
-	m.server.Drain(5*time.Second, time.Hour, func() {
-		m.left--
-		m.note("a worker has drained")
-		m.checkDrained()
-	})
 }

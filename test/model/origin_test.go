@@ -3,10 +3,7 @@
 package model_test
 
 import (
-	"fmt"
 	"math/rand/v2"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/umbra-mesh/umbra/internal/dataplane/loop"
@@ -31,6 +28,7 @@ type origin struct {
 	mirror bool
 	style  style
 	conns  uint64
+	fars   []*far
 }
 
 // attempt is what a far end saw and did of one request.
@@ -44,6 +42,8 @@ type attempt struct {
 	key      uint64 // of its bytes
 	final    bool   // a whole final head was written
 	answered bool   // all of the answer was written
+	switches bool   // it agrees to another protocol
+	tunnel   *tunnel
 }
 
 func (o *origin) arrive(p *loop.Peer) loop.Arrival {
@@ -52,6 +52,8 @@ func (o *origin) arrive(p *loop.Peer) loop.Arrival {
 	f := &far{origin: o, m: o.m, p: p, r: r, pace: o.m.pace(r)}
 	f.in = reader{onHead: f.onHead, onData: f.onData, onEnd: f.onEnd}
 	p.News = f.news
+	o.fars = append(o.fars, f)
+	o.m.checkConnections(o)
 	a := loop.Arrival{Link: o.m.link(r)}
 	switch o.style {
 	case dead:
@@ -103,6 +105,7 @@ type far struct {
 	resting bool // for its next step
 	stopped bool // reads no more
 	in      reader
+	tunnel  *tunnel // what is left when HTTP is over
 
 	now     *attempt
 	deed    deed
@@ -133,23 +136,27 @@ const (
 	stopReading
 	resetInAnswer
 	finInAnswer
+	switchWrongly
 	deeds
 )
 
 func (f *far) news() {
-	if f.p.Over() {
-		return
-	}
-	if f.p.Reset() {
+	switch {
+	case f.p.Over():
+	case f.tunnel != nil:
+		if f.write(); len(f.out) == 0 {
+			f.tunnel.news()
+		}
+	case f.p.Reset():
 		f.p.Abort()
-		return
+	default:
+		f.write()
+		f.read()
 	}
-	f.write()
-	f.read()
 }
 
 func (f *far) read() {
-	if f.resting || f.stopped || f.origin.style == hangs {
+	if f.resting || f.stopped || f.tunnel != nil || f.origin.style == hangs {
 		return
 	}
 	b := f.p.Arrived()
@@ -232,6 +239,8 @@ func (f *far) decide(plan *plan, a *attempt, r *rand.Rand) {
 	switch {
 	case f.origin.style == silent:
 		f.deed = never
+	case f.origin.style == wild && plan.upgraded && r.IntN(3) == 0:
+		f.deed = switchWrongly
 	case f.origin.style == wild && r.IntN(3) > 0:
 		f.deed = deed(r.IntN(int(deeds)))
 		if r.IntN(4) == 0 {
@@ -240,6 +249,7 @@ func (f *far) decide(plan *plan, a *attempt, r *rand.Rand) {
 	case r.IntN(6) == 0:
 		f.deed = []deed{answerSlowly, answerInterim}[r.IntN(2)]
 	}
+	a.switches = plan.upgraded && r.IntN(5) > 0 && (f.deed == answer || f.deed == answerLate || f.deed == answerInterim)
 	f.cut = r.IntN(1 + []int{10, 1000, 100000}[r.IntN(3)])
 	f.dropped = false
 	switch f.deed {
@@ -305,106 +315,5 @@ func (f *far) onEnd(q *message) {
 		f.p.After(time.Duration(1+r.IntN(20))*time.Second, func() { f.reply(plan, a, r) })
 	default:
 		f.p.After(time.Duration(r.IntN(30000))*time.Microsecond, func() { f.reply(plan, a, r) })
-	}
-}
-
-// reply writes the answer that was decided on.
-func (f *far) reply(plan *plan, a *attempt, r *rand.Rand) {
-	if f.p.Over() || f.now != a {
-		return
-	}
-	head := fmt.Sprintf("HTTP/1.1 %d Status\r\nX-Up: %s %s %d\r\n", a.status, f.origin.name, plan.id, a.nth)
-	if f.origin.mirror {
-		head += "X-Leak: mirror\r\n"
-	}
-	b := body(a.key, a.size)
-	close, untilClose := f.deed == answerAndClose, false
-	switch r.IntN(5) {
-	case 0, 1:
-		head += "Content-Length: " + strconv.Itoa(len(b)) + "\r\n\r\n"
-	case 2, 3:
-		head += "Transfer-Encoding: chunked\r\n\r\n"
-		b = chunked(b, 1+r.IntN(20000), r, "")
-	default:
-		head += "Connection: close\r\n\r\n"
-		close, untilClose = true, true
-	}
-	if close && !untilClose {
-		head = strings.TrimSuffix(head, "\r\n") + "Connection: close\r\n\r\n"
-	}
-	if plan.method == "HEAD" {
-		b = nil
-	}
-	f.said = f.said || close
-	all := append([]byte(head), b...)
-	headLen := len(head)
-	switch f.deed {
-	case resetInAnswer, finInAnswer:
-		cut := f.cut % len(all)
-		f.out = append(f.out, all[:cut]...)
-		a.final = cut >= headLen
-		if untilClose && a.final && f.deed == finInAnswer { // nobody can tell that this is not all
-			a.size = cut - headLen
-		}
-		f.closing, f.dropped = true, f.deed == resetInAnswer
-	case answerTooMuch:
-		if f.out = append(f.out, all...); untilClose {
-			f.closing = true
-			a.final, a.answered = true, true
-			break
-		}
-		f.out = append(f.out, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Unasked: 1\r\n\r\n"...)
-		a.final, a.answered = true, true
-	default:
-		f.out = append(f.out, all...)
-		a.final, a.answered = true, true
-		f.closing = close
-	}
-	if a.whole {
-		f.done()
-	}
-	f.write()
-}
-
-// done ends the exchange at this end.
-func (f *far) done() {
-	f.now = nil
-	if f.origin.style == wild && f.r.IntN(3) == 0 { // it is idle now, perhaps, and goes at a moment of its own
-		heads := f.heads
-		f.p.After(time.Duration(f.r.IntN(20))*time.Millisecond, func() {
-			switch {
-			case f.heads != heads:
-			case len(f.out) > 0:
-				f.p.Abort()
-			default:
-				f.p.Close()
-			}
-		})
-	}
-}
-
-func (f *far) write() {
-	for len(f.out) > 0 && !f.p.Over() {
-		b := f.out
-		if f.deed == answerSlowly && len(b) > 700 {
-			b = b[:700]
-		}
-		n := f.p.Send(b)
-		f.out = f.out[n:]
-		if n < len(b) {
-			return
-		}
-		if f.deed == answerSlowly && len(f.out) > 0 {
-			f.p.After(2*time.Millisecond, f.write)
-			return
-		}
-	}
-	if len(f.out) == 0 && f.closing {
-		f.closing = false
-		if f.dropped {
-			f.p.Abort()
-		} else {
-			f.p.After(time.Duration(f.r.IntN(20000))*time.Microsecond, f.p.CloseWrite)
-		}
 	}
 }

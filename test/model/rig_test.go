@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -26,7 +27,7 @@ var (
 func newModel(t *testing.T, seed uint64, mirrored bool) *model {
 	m := &model{
 		t: t, seed: seed, r: rnd(seed, text("model")), mirrored: mirrored, plans: map[string]*plan{},
-		routes: &proxy.RouteSlot{Name: "model"},
+		routes: &proxy.RouteSlot{Name: "model"}, endpoints: map[string][]upstream.Endpoint{},
 	}
 	m.calm = m.r.IntN(4) == 0
 	m.sim = loop.NewSim(time.Now())
@@ -37,7 +38,7 @@ func newModel(t *testing.T, seed uint64, mirrored bool) *model {
 	for i := range workers {
 		m.workers = append(m.workers, m.sim.NewWorker(loop.Config{
 			Index: i, Logger: logger,
-			Publish: func() { m.registry.Publish(i); m.checkAccounts() },
+			Publish: func() { m.registry.Publish(i); m.checkAccounts(); m.checkHeads() },
 			OnPanic: func(v any) { m.fail("panic: %v", v) },
 		}, m.r.Uint64()))
 	}
@@ -51,15 +52,13 @@ func newModel(t *testing.T, seed uint64, mirrored bool) *model {
 	m.server = proxy.NewServer(proxy.Config{
 		Workers: m.workers, Mirror: m.engine, Registry: m.registry, LocalIP: "192.0.2.1",
 	})
-	m.listener = m.server.NewListener(proxy.ListenerConfig{
-		Name: "model", StatPrefix: "model", Routes: m.routes, ServerName: "istio-envoy", UseRemoteAddress: true,
-		IdleTimeout: time.Minute, HeadTimeout: 10 * time.Second, StreamIdle: 5 * time.Minute, HTTP10Accepted: true,
-	})
+	m.listener = m.server.NewListener(m.listenerConfig())
 	m.places()
 	m.route()
 	for i := range 1 + m.r.IntN(6) {
 		m.clients = append(m.clients, m.newClient(i))
 	}
+	m.minds()
 	return m
 }
 
@@ -83,21 +82,28 @@ func (m *model) places() {
 		n++
 		addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, n}), 80)
 		o := &origin{m: m, name: fmt.Sprintf("%s-%d", name, n), mirror: mirror, style: s}
+		m.origins = append(m.origins, o)
 		m.sim.Listen(addr, o.arrive)
 		return upstream.Endpoint{Addr: addr}
 	}
 	for _, c := range []struct {
 		name  string
 		style style
-	}{{"good", good}, {"wild", wild}, {"dead", dead}, {"late", late}} {
+	}{{"good", good}, {"line", good}, {"wild", wild}, {"dead", dead}, {"late", late}} {
 		cfg := unlimited(c.name)
+		var hosts []upstream.Endpoint
 		for range 1 + m.r.IntN(3) {
-			cfg.Static = append(cfg.Static, place(c.name, false, c.style))
+			hosts = append(hosts, place(c.name, false, c.style))
 		}
 		if c.style != good {
 			m.tighten(&cfg)
 		}
-		m.clusters.Set(cfg)
+		if c.name == "line" {
+			m.most = 1 + m.r.IntN(2)
+			m.single = m.most == 1 && len(hosts) == 1
+			cfg.MaxConnections = uint32(m.most)
+		}
+		m.put(cfg, hosts)
 	}
 	for i := range 1 + m.r.IntN(3) {
 		name := fmt.Sprintf("mirror%d", i)
@@ -107,13 +113,38 @@ func (m *model) places() {
 			s = good
 		}
 		cfg := unlimited(name)
-		cfg.Static = []upstream.Endpoint{place(name, true, s)}
 		if !m.calm {
 			m.tighten(&cfg)
 		}
-		m.clusters.Set(cfg)
+		m.put(cfg, []upstream.Endpoint{place(name, true, s)})
 		m.targets = append(m.targets, m.engine.Target(m.clusters.Slot(name)))
 		m.counters = append(m.counters, m.engine.Stats("model", name))
+	}
+}
+
+// put adds a cluster with its hosts, which come by themselves or with it.
+func (m *model) put(cfg upstream.Config, hosts []upstream.Endpoint) {
+	m.endpoints[cfg.Name] = hosts
+	if m.r.IntN(2) == 0 {
+		cfg.Discovery, cfg.ServiceName = upstream.EDS, cfg.Name
+		m.clusters.SetEndpoints(cfg.Name, hosts)
+	} else {
+		cfg.Static = hosts
+	}
+	m.clusters.Set(cfg)
+}
+
+// minds settles whose requests wait in line behind those of clients that do not do what they should: these may wait for
+// longer than is well.
+func (m *model) minds() {
+	for _, c := range m.clients {
+		if !c.rude || !slices.ContainsFunc(c.plans, func(p *plan) bool { return p.path == "/line" }) {
+			continue
+		}
+		for _, p := range m.order {
+			p.good = p.good && p.path != "/line"
+		}
+		return
 	}
 }
 
@@ -124,6 +155,9 @@ func (m *model) tighten(cfg *upstream.Config) {
 		if m.r.IntN(8) == 0 {
 			*limit = few()
 		}
+	}
+	if m.r.IntN(4) == 0 {
+		cfg.MaxConnections = few()
 	}
 	switch m.r.IntN(12) {
 	case 0:
@@ -182,12 +216,12 @@ func (m *model) route() {
 			Path: route.PathMatch{Kind: route.PathPrefix, Value: path}, Action: a,
 		})
 	}
-	for _, name := range []string{"good", "wild", "dead", "late", "none"} {
+	for _, name := range []string{"good", "line", "wild", "dead", "late", "none"} {
 		a := &proxy.Action{
 			Name: name, Clusters: []proxy.Weighted{{Slot: m.clusters.Slot(name), Weight: 1}}, TotalWeight: 1, Mirrors: policies,
 			Retry: &proxy.Retry{On: on, Max: most, Codes: []int{503}, PreviousHosts: true, HostAttempts: 5},
 		}
-		if name != "good" {
+		if name != "good" && name != "line" {
 			a.Timeout, a.Retry.PerTryTimeout = slow, try
 			if m.r.IntN(6) == 0 {
 				a.Retry.PerTryIdle = time.Duration(20+m.r.IntN(500)) * time.Millisecond

@@ -97,6 +97,7 @@ type reader struct {
 	onHead  func(*message)
 	onData  func(*message)
 	onEnd   func(*message)
+	raw     func([]byte) // what follows is no HTTP: it goes there
 
 	msg   *message
 	at    int // what is awaited
@@ -118,6 +119,10 @@ func (r *reader) idle() bool { return r.msg == nil && len(r.line) == 0 }
 
 func (r *reader) feed(b []byte) {
 	for len(b) > 0 && r.wrong == "" {
+		if r.raw != nil {
+			r.raw(b)
+			return
+		}
 		switch r.at {
 		case atBody, atChunk:
 			n := len(b)
