@@ -10,7 +10,7 @@ import (
 
 // Cases are all cases, each name once.
 func Cases() []Case {
-	return slices.Concat(requestLines(), hosts(), fields(), lengths(), codings(), chunks(), connections(), answers())
+	return slices.Concat(requestLines(), hosts(), fields(), lengths(), codings(), chunks(), connections(), answers(), attacks())
 }
 
 // Statuses that say what is wrong with a request.

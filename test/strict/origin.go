@@ -27,6 +27,7 @@ type Got struct {
 	Body   string // decoded
 	Tail   string // trailer section, as it came
 	Faulty string // why it is not HTTP/1.1; the connection was closed then
+	Conn   int    // on which of the origin's connections it came
 }
 
 // Line is the request line.
@@ -53,6 +54,8 @@ type Origin struct {
 	mu     sync.Mutex
 	got    []Got
 	open   map[net.Conn]bool
+	conns  int           // there were so far
+	told   int           // of these before the last Tell
 	answer string        // raw; "" is a plain 200
 	closes bool          // after the answer
 	came   chan struct{} // holds something when got has grown
@@ -89,7 +92,7 @@ func (o *Origin) Tell(answer string, closes bool) {
 	o.hangUp() // what an earlier case left behind is not this one's
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.answer, o.closes, o.got = answer, closes, nil
+	o.answer, o.closes, o.got, o.told = answer, closes, nil, o.conns
 }
 
 // Got is what arrived since Tell.
@@ -122,9 +125,11 @@ func (o *Origin) accept() {
 		}
 		o.mu.Lock()
 		o.open[c] = true
+		o.conns++
+		n := o.conns
 		o.mu.Unlock()
 		o.wg.Go(func() {
-			o.serve(c)
+			o.serve(c, n)
 			c.Close()
 			o.mu.Lock()
 			delete(o.open, c)
@@ -133,10 +138,11 @@ func (o *Origin) accept() {
 	}
 }
 
-func (o *Origin) serve(c net.Conn) {
+func (o *Origin) serve(c net.Conn, number int) {
 	in := bufio.NewReader(c)
 	for {
 		g, err := read(in)
+		g.Conn = number
 		if err != nil && g.Head == "" {
 			return
 		}
@@ -144,7 +150,9 @@ func (o *Origin) serve(c net.Conn) {
 			g.Faulty = err.Error()
 		}
 		o.mu.Lock()
-		o.got = append(o.got, g)
+		if number > o.told { // else it is an earlier case's, and only heard of now
+			o.got = append(o.got, g)
+		}
 		answer, closes := o.answer, o.closes
 		o.mu.Unlock()
 		select {

@@ -28,6 +28,7 @@ type Case struct {
 	Pass bool
 	// What the origin must get if it gets anything; empty is not looked at.
 	Line, Body string
+	Tail       string            // the trailer section; "-" is none
 	Fields     map[string]string // by name; "-" is a field that must not be there
 	Requests   int               // how many requests there are; 0: one
 	// Open: the connection must stay open after the answer. Otherwise both are right, but after a refusal it must end.
@@ -145,7 +146,7 @@ func (c *Case) judge(r *Result) {
 		}
 	}
 	if n := max(c.Requests, 1); len(r.Origin) > n {
-		fault("the origin got %d requests, %d were sent: %q", len(r.Origin), n, r.Origin)
+		fault("the origin got %d requests, %d were sent: %+v", len(r.Origin), n, r.Origin)
 	}
 	if c.Answer != "" {
 		c.judgeAnswer(r, fault)
@@ -198,6 +199,9 @@ func (c *Case) judgeRequest(g *Got, fault func(string, ...any)) {
 	}
 	if g.Body != c.Body {
 		fault("the origin got the body %.80q, want %.80q", g.Body, c.Body)
+	}
+	if c.Tail != "" && g.Tail != strings.TrimPrefix(c.Tail, "-") {
+		fault("the origin got the trailers %q, want %q", g.Tail, c.Tail)
 	}
 	for name, want := range c.Fields {
 		got, there := g.Field(name)
