@@ -67,8 +67,8 @@ func TestDrainTimeoutBoundsTheDrain(t *testing.T) {
 		t.Errorf("ended after %s", took)
 	}
 	p.said("drain timeout: what is left is cut")
-	if rest, err := c.over(); err == nil {
-		t.Errorf("the request that was cut got %q and a proper end", rest)
+	if rest, _ := c.over(); rest != "" {
+		t.Errorf("the request that was cut got %q", rest)
 	}
 }
 

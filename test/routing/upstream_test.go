@@ -6,14 +6,16 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
+	"net/netip"
 	"net/textproto"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/umbra-mesh/umbra/test/faulty"
 )
 
 // seen is one request as an upstream got it, fields in their order.
@@ -48,36 +50,18 @@ const deadline = 10 * time.Second
 
 func newUpstream(t *testing.T, name string, answers []string) *upstream {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	server, err := faulty.Listen(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	u := &upstream{name: name, port: l.Addr().(*net.TCPAddr).Port, got: make(chan seen, 4096), answers: answers}
-	var running sync.WaitGroup
-	var open sync.Map
-	running.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			open.Store(c, nil)
-			running.Go(func() {
-				defer open.Delete(c)
-				defer c.Close()
-				u.serve(c)
-			})
-		}
-	})
-	t.Cleanup(func() {
-		l.Close()
-		open.Range(func(c, _ any) bool { c.(net.Conn).Close(); return true })
-		running.Wait()
-	})
+	t.Cleanup(server.Close)
+	u := &upstream{name: name, got: make(chan seen, 4096), answers: answers}
+	u.port = int(netip.MustParseAddrPort(server.Addr()).Port())
+	server.Serve(u.serve)
 	return u
 }
 
-func (u *upstream) serve(c net.Conn) {
+func (u *upstream) serve(c *faulty.Conn) {
 	in := bufio.NewReader(c)
 	for {
 		s, err := readRequest(in)
@@ -85,17 +69,17 @@ func (u *upstream) serve(c net.Conn) {
 			return
 		}
 		u.got <- s
-		reply := u.next()
-		if reply == "reset" {
-			c.(*net.TCPConn).SetLinger(0)
+		switch reply := u.next(); reply {
+		case "reset":
+			c.Reset()
 			return
-		}
-		if reply == "silent" {
-			io.Copy(io.Discard, c)
+		case "silent":
+			c.Hang()
 			return
-		}
-		if _, err := io.WriteString(c, render(u.name, reply)); err != nil {
-			return
+		default:
+			if c.Send(render(u.name, reply)) != nil {
+				return
+			}
 		}
 	}
 }
