@@ -130,6 +130,12 @@ bench: build ## Compare CPU per request with nginx (BENCHFLAGS='-rounds 1 -cases
 	go build -o ../bin/bench .
 	../bin/bench -umbra ../bin/umbra $(BENCHFLAGS)
 
+.PHONY: isolation
+isolation: build ## Measure production beside mirrors that fail, here and in nginx (BENCHFLAGS='-proxies umbra -span 1s').
+	cd bench
+	go build -o ../bin/bench .
+	../bin/bench isolation -umbra ../bin/umbra $(BENCHFLAGS)
+
 .PHONY: demo
 demo: ## Show two meshes and a mirror between them, on this machine.
 	go run ./cmd/umbra demo

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command bench compares the CPU time that Umbra, nginx and a bare relay spend on a request, with and without a mirror.
+// Command bench compares the CPU time that Umbra, nginx and a bare relay spend on a request, with and without a mirror;
+// `bench isolation` measures production beside a mirror that is ill.
 // README.md tells how to read what it prints.
 package main
 
@@ -21,6 +22,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/umbra-mesh/umbra/bench/internal/faulty"
+	"github.com/umbra-mesh/umbra/bench/internal/isolation"
 	"github.com/umbra-mesh/umbra/bench/internal/load"
 	"github.com/umbra-mesh/umbra/bench/internal/relay"
 	"github.com/umbra-mesh/umbra/bench/internal/rig"
@@ -43,6 +46,10 @@ func main() {
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	if len(args) > 0 {
 		switch args[0] {
+		case "isolation":
+			return runIsolation(args[1:], stdout, stderr)
+		case isolation.RoleClients, isolation.RoleMirror, isolation.RoleOrigin:
+			return isolation.Play(args[0], args[1:], stdin, stdout)
 		case "upstream":
 			return serveUpstream(args[1:])
 		case "relay":
@@ -51,6 +58,28 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 			return sendLoad(args[1:], stdin, stdout)
 		}
 	}
+	return runBench(args, stdout, stderr)
+}
+
+// programs are the flags that name the proxies' programs.
+func programs(flags *flag.FlagSet, nginx, umbra *string) (umbraArgs *string) {
+	flags.StringVar(nginx, "nginx", "nginx", "the nginx `program`")
+	flags.StringVar(umbra, "umbra", "../bin/umbra", "the umbra `program`")
+	return flags.String("umbra-args", "", "more `flags` of umbra run, with spaces between; the table names them")
+}
+
+func parse(flags *flag.FlagSet, args []string) error {
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unknown argument %q", flags.Arg(0))
+	}
+	return nil
+}
+
+// runBench compares CPU time.
+func runBench(args []string, stdout, stderr io.Writer) error {
 	cfg := rig.Config{Log: stderr}
 	var names []string
 	for _, c := range rig.Cases {
@@ -63,14 +92,10 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	flags.IntVar(&cfg.Rounds, "rounds", 5, "how often")
 	flags.DurationVar(&cfg.Span, "span", 4*time.Second, "how long, for each round, case and proxy")
 	flags.DurationVar(&cfg.Warm, "warm", 500*time.Millisecond, "how long before that, not measured")
-	flags.StringVar(&cfg.Nginx, "nginx", "nginx", "the nginx `program`")
-	flags.StringVar(&cfg.Umbra, "umbra", "../bin/umbra", "the umbra `program`")
-	umbraArgs := flags.String("umbra-args", "", "more `flags` of umbra run, with spaces between; the table names them")
-	if err := flags.Parse(args); err != nil {
+	flags.StringVar(&cfg.Before, "umbra-before", "", "an older umbra `program`, which -proxies calls before")
+	umbraArgs := programs(flags, &cfg.Nginx, &cfg.Umbra)
+	if err := parse(flags, args); err != nil {
 		return err
-	}
-	if flags.NArg() > 0 {
-		return fmt.Errorf("unknown argument %q", flags.Arg(0))
 	}
 	if cfg.Rounds < 1 || cfg.Span <= 0 || cfg.Warm < 0 {
 		return errors.New("-rounds and -span must be above zero, -warm not below")
@@ -94,6 +119,44 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	}
 	if !report.Valid() {
 		return errors.New("some rows are not valid")
+	}
+	return nil
+}
+
+// runIsolation measures production beside an ill mirror.
+func runIsolation(args []string, stdout, stderr io.Writer) error {
+	cfg := isolation.Config{Log: stderr}
+	flags := flag.NewFlagSet("bench isolation", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	proxies := flags.String("proxies", isolation.Umbra+","+isolation.Nginx, "what to measure")
+	faults := flags.String("faults", "", "what befalls the mirror; empty: all there is")
+	flags.IntVar(&cfg.Rate, "rate", 300, "requests a second")
+	flags.IntVar(&cfg.Connections, "connections", 16, "that clients have")
+	flags.DurationVar(&cfg.Span, "span", 3*time.Second, "how long, for each fault and proxy")
+	umbraArgs := programs(flags, &cfg.Nginx, &cfg.Umbra)
+	if err := parse(flags, args); err != nil {
+		return err
+	}
+	if cfg.Rate < 1 || cfg.Rate > 100_000 || cfg.Connections < 1 || cfg.Connections > 10_000 || cfg.Span <= 0 ||
+		cfg.Span > time.Hour {
+		return errors.New("-rate, -connections and -span must be above zero; at most 100000, 10000 and an hour")
+	}
+	cfg.Proxies, cfg.UmbraArgs = strings.Split(*proxies, ","), strings.Fields(*umbraArgs)
+	var err error
+	if cfg.Faults, err = faulty.Pick(*faults); err != nil {
+		return err
+	}
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+	report, err := isolation.Run(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	if err := report.Write(stdout); err != nil {
+		return err
+	}
+	if !report.Kept() {
+		return errors.New("umbra broke a promise")
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/umbra-mesh/umbra/bench/internal/isolation"
 	"github.com/umbra-mesh/umbra/bench/internal/rig"
 )
 
@@ -72,10 +73,44 @@ func TestMissingProgramsAreNamedWithTheRemedy(t *testing.T) {
 	checkNoChildren(t)
 }
 
+func TestOlderUmbraMustBeNamed(t *testing.T) {
+	err := run([]string{"-proxies", rig.Before}, nil, io.Discard, io.Discard)
+	if err == nil || !strings.Contains(err.Error(), "-umbra-before") {
+		t.Errorf("got %v", err)
+	}
+	checkNoChildren(t)
+}
+
+// The relay copies nothing, so that no fault of a mirror can harm what passes it: what is found is the rig's own.
+func TestIsolationRigFindsNoFaultWithARelay(t *testing.T) {
+	var out bytes.Buffer
+	err := run([]string{
+		"isolation", "-proxies", "relay,nginx", "-nginx", filepath.Join(t.TempDir(), "none"),
+		"-faults", "healthy,refused,blackhole,never-reads", "-span", "200ms", "-rate", "100",
+	}, nil, &out, io.Discard)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, &out)
+	}
+	for _, want := range []string{
+		"| healthy | relay |", "| refuses connections | relay |", "| answers no SYN | relay |",
+		"| accepts and never reads | relay |", "Left out: ", "apt-get install nginx",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, &out)
+		}
+	}
+	if n := strings.Count(out.String(), "| 0 | 0 | 0 | - | - | - |"); n != 4 {
+		t.Errorf("%d of 4 rows are without an error\n%s", n, &out)
+	}
+	checkNoChildren(t)
+}
+
 func TestWrongArgumentsAreRefused(t *testing.T) {
 	for _, args := range [][]string{
 		{"-rounds", "0"}, {"-span", "-1s"}, {"-cases", "none"}, {"-proxies", "none"}, {"more"}, {"-unknown"},
 		{"upstream"}, {"upstream", "x"}, {"relay", "127.0.0.1:1", "127.0.0.1:2", "0"}, {"load"}, {"upstream", "[::1]:0"},
+		{"isolation", "-rate", "0"}, {"isolation", "-faults", "none"}, {"isolation", "-proxies", "none"}, {"isolation", "more"},
+		{"isolation", "-umbra", "/none", "-proxies", "umbra"}, {isolation.RoleMirror}, {isolation.RoleOrigin, "x"},
 	} {
 		if err := run(args, nil, io.Discard, io.Discard); err == nil {
 			t.Errorf("%q was accepted", args)

@@ -14,6 +14,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/umbra-mesh/umbra/bench/internal/process"
+	"github.com/umbra-mesh/umbra/bench/internal/proxies"
 )
 
 // Config is one bench.
@@ -25,7 +28,8 @@ type Config struct {
 	Span      time.Duration // measured, for each round, case and proxy
 	Nginx     string        // program
 	Umbra     string        // program
-	UmbraArgs []string      // more flags of `umbra run`
+	Before    string        // an older program of Umbra
+	UmbraArgs []string      // more flags of `umbra run`, but for Before
 	Log       io.Writer     // progress
 }
 
@@ -37,14 +41,14 @@ const relayThreads = 2
 type proxy struct {
 	name     string
 	mirrored bool
-	child    *child
+	child    *process.Child
 	addr     netip.AddrPort
 	admin    netip.AddrPort // of Umbra
 }
 
 // far is one upstream.
 type far struct {
-	child *child
+	child *process.Child
 	addr  netip.AddrPort
 }
 
@@ -55,7 +59,7 @@ type Bench struct {
 	dir      string
 	a, b     far
 	proxies  []*proxy
-	children []*child
+	children process.Family
 	versions []string
 	runs     int
 }
@@ -72,7 +76,7 @@ func Run(ctx context.Context, cfg Config) (r *Report, err error) {
 	}
 	b := &Bench{cfg: cfg, self: self, dir: dir}
 	defer func() {
-		err = errors.Join(err, b.stop())
+		err = errors.Join(err, b.children.Stop())
 		if rm := os.RemoveAll(dir); rm != nil {
 			err = errors.Join(err, rm)
 		}
@@ -84,7 +88,7 @@ func Run(ctx context.Context, cfg Config) (r *Report, err error) {
 }
 
 func (b *Bench) start(ctx context.Context) error {
-	addrs, err := freeAddrs(2 + 4*len(b.cfg.Proxies))
+	addrs, err := process.FreeAddrs(2 + 4*len(b.cfg.Proxies))
 	if err != nil {
 		return err
 	}
@@ -95,11 +99,11 @@ func (b *Bench) start(ctx context.Context) error {
 	}
 	for _, f := range []*far{&b.a, &b.b} {
 		f.addr = next()
-		if f.child, err = start("upstream", quiet, nil, nil, b.self, "upstream", f.addr.String()); err != nil {
+		if f.child, err = process.Start("upstream", process.Quiet, b.self, "upstream", f.addr.String()); err != nil {
 			return err
 		}
-		b.children = append(b.children, f.child)
-		if err := awaitAnswer(ctx, f.child, f.addr, "/count"); err != nil {
+		b.children.Add(f.child)
+		if err := f.child.AwaitAnswer(ctx, f.addr, "/count"); err != nil {
 			return err
 		}
 	}
@@ -126,12 +130,18 @@ func (b *Bench) version(name string) error {
 	var err error
 	switch name {
 	case Nginx:
-		b.cfg.Nginx, version, err = findNginx(b.cfg.Nginx)
+		b.cfg.Nginx, version, err = proxies.FindNginx(b.cfg.Nginx)
 	case Umbra, UmbraRoutes, UmbraHosts:
-		version, err = findUmbra(b.cfg.Umbra)
+		version, err = proxies.FindUmbra(b.cfg.Umbra)
 		if len(b.cfg.UmbraArgs) > 0 {
 			version += " with " + strings.Join(b.cfg.UmbraArgs, " ")
 		}
+	case Before:
+		if b.cfg.Before == "" {
+			return errors.New("there is no older umbra to measure: name its program with -umbra-before")
+		}
+		version, err = proxies.FindUmbra(b.cfg.Before)
+		version = "before: " + version
 	case Relay:
 		return nil
 	}
@@ -140,27 +150,36 @@ func (b *Bench) version(name string) error {
 }
 
 func (b *Bench) startProxy(ctx context.Context, p *proxy, next func() netip.AddrPort) error {
-	copies := netip.AddrPort{}
+	setup := proxies.Setup{Dir: b.dir, Listen: p.addr, Upstream: b.a.addr}
 	if p.mirrored {
-		copies = b.b.addr
+		setup.Copies = b.b.addr
+	}
+	if p.name != Nginx && p.name != Relay {
+		p.admin = next()
+		setup.Admin = p.admin
 	}
 	var err error
 	switch p.name {
 	case Nginx:
-		p.child, err = b.startNginx(p, copies)
-	case Umbra, UmbraRoutes, UmbraHosts:
-		p.admin = next()
-		p.child, err = b.startUmbra(p, copies)
+		p.child, err = proxies.StartNginx(b.cfg.Nginx, setup)
+	case Umbra:
+		p.child, err = proxies.StartUmbra(b.cfg.Umbra, setup, proxies.Plain, b.cfg.UmbraArgs...)
+	case UmbraRoutes:
+		p.child, err = proxies.StartUmbra(b.cfg.Umbra, setup, proxies.Routes, b.cfg.UmbraArgs...)
+	case UmbraHosts:
+		p.child, err = proxies.StartUmbra(b.cfg.Umbra, setup, proxies.Hosts, b.cfg.UmbraArgs...)
+	case Before:
+		p.child, err = proxies.StartUmbra(b.cfg.Before, setup, proxies.Plain)
 	case Relay:
-		p.child, err = start("relay", quiet, nil, nil, b.self, "relay", p.addr.String(), b.a.addr.String(),
+		p.child, err = process.Start("relay", process.Quiet, b.self, "relay", p.addr.String(), b.a.addr.String(),
 			fmt.Sprint(relayThreads))
 	}
 	if err != nil {
 		return err
 	}
-	b.children = append(b.children, p.child)
+	b.children.Add(p.child)
 	b.proxies = append(b.proxies, p)
-	return awaitAnswer(ctx, p.child, p.addr, "/start")
+	return p.child.AwaitAnswer(ctx, p.addr, "/start")
 }
 
 // measure runs every case through every proxy in each round, and begins each round with another proxy: the machine's
@@ -195,13 +214,4 @@ func remark(s sample) string {
 		return ""
 	}
 	return ": INVALID: " + strings.Join(s.Faults, "; ")
-}
-
-// stop ends the proxies first, then what they talk to.
-func (b *Bench) stop() error {
-	var errs []error
-	for _, c := range slices.Backward(b.children) {
-		errs = append(errs, c.stop())
-	}
-	return errors.Join(errs...)
 }

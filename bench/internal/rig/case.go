@@ -34,14 +34,16 @@ const (
 	// routes of one of 10,000 hosts.
 	UmbraRoutes = "umbra-routes"
 	UmbraHosts  = "umbra-hosts"
-	Relay       = "relay"
+	// Before is an older Umbra.
+	Before = "before"
+	Relay  = "relay"
 )
 
 // Proxies are those measured unless others are asked for.
 var Proxies = []string{Nginx, Umbra, Relay}
 
 // allProxies are all there are, in the order they are printed.
-var allProxies = []string{Nginx, Umbra, UmbraRoutes, UmbraHosts, Relay}
+var allProxies = []string{Nginx, Before, Umbra, UmbraRoutes, UmbraHosts, Relay}
 
 // PickCases reads a comma-separated list of names.
 func PickCases(list string) ([]Case, error) {

@@ -3,7 +3,6 @@
 package rig
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"github.com/umbra-mesh/umbra/bench/internal/load"
+	"github.com/umbra-mesh/umbra/bench/internal/process"
 	"github.com/umbra-mesh/umbra/bench/internal/upstream"
 )
 
@@ -41,37 +41,40 @@ func (b *Bench) run(ctx context.Context, c Case, p *proxy) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
-	defer l.close()
-	stop := context.AfterFunc(ctx, func() { _ = l.stop() })
+	defer func() { _ = l.Stop() }() // of one that an error left running
+	stop := context.AfterFunc(ctx, func() { _ = l.Child.Stop() })
 	defer stop()
 
-	lines := bufio.NewReader(l.says)
-	if _, err := lines.ReadString('\n'); err != nil {
-		return sample{}, b.failed(ctx, l.child, p)
+	if _, err := l.Line(); err != nil {
+		return sample{}, b.failed(ctx, l.Child, p)
 	}
 	if _, err := b.seen(ctx, warm, c.Mirror); err != nil {
 		return sample{}, err
 	}
-	begin, err := measure(p.child.pid())
+	begin, err := process.Measure(p.child.PID())
 	if err != nil {
 		return sample{}, err
 	}
-	if _, err := l.asks.Write([]byte("go\n")); err != nil {
-		return sample{}, b.failed(ctx, l.child, p)
+	if err := l.Say("go"); err != nil {
+		return sample{}, b.failed(ctx, l.Child, p)
+	}
+	said, err := l.Line()
+	if err != nil {
+		return sample{}, b.failed(ctx, l.Child, p)
 	}
 	var r load.Result
-	if err := json.NewDecoder(lines).Decode(&r); err != nil {
-		return sample{}, b.failed(ctx, l.child, p)
+	if err := json.Unmarshal([]byte(said), &r); err != nil {
+		return sample{}, fmt.Errorf("the load said %q: %w", said, err)
 	}
 	after, err := b.seen(ctx, path, c.Mirror)
 	if err != nil {
 		return sample{}, err
 	}
-	end, err := measure(p.child.pid())
+	end, err := process.Measure(p.child.PID())
 	if err != nil {
 		return sample{}, err
 	}
-	if err := l.wait(); err != nil {
+	if err := l.Wait(); err != nil {
 		return sample{}, err
 	}
 	if r.Requests == 0 {
@@ -79,10 +82,10 @@ func (b *Bench) run(ctx context.Context, c Case, p *proxy) (sample, error) {
 	}
 
 	s := sample{
-		CPU:  (end.cpu - begin.cpu) / time.Duration(r.Requests),
+		CPU:  (end.CPU - begin.CPU) / time.Duration(r.Requests),
 		Rate: float64(r.Requests) / r.Took.Seconds(),
 		P50:  r.P50, P99: r.P99,
-		RSS: end.bytes,
+		RSS: end.Bytes,
 	}
 	s.check(c, path, r, before, after)
 	if len(s.Faults) > 0 {
@@ -91,40 +94,9 @@ func (b *Bench) run(ctx context.Context, c Case, p *proxy) (sample, error) {
 	return s, nil
 }
 
-// loadChild is a load and the two pipes to it.
-type loadChild struct {
-	*child
-	asks, says *os.File
-}
-
-func (b *Bench) startLoad(c Case, p *proxy, path, warm string) (*loadChild, error) {
-	stdin, asks, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	defer stdin.Close()
-	says, stdout, err := os.Pipe()
-	if err != nil {
-		asks.Close()
-		return nil, err
-	}
-	defer stdout.Close()
-	l := &loadChild{asks: asks, says: says}
-	l.child, err = start("load", quiet, stdin, stdout, b.self, "load", p.addr.String(), path, warm,
+func (b *Bench) startLoad(c Case, p *proxy, path, warm string) (*process.Piped, error) {
+	return process.StartPiped("load", process.Quiet, b.self, "load", p.addr.String(), path, warm,
 		fmt.Sprint(c.Connections), fmt.Sprint(c.Body), b.cfg.Warm.String(), b.cfg.Span.String())
-	if err != nil {
-		asks.Close()
-		says.Close()
-		return nil, err
-	}
-	return l, nil
-}
-
-// close ends the load, if an error left it running.
-func (l *loadChild) close() {
-	_ = l.stop()
-	l.asks.Close()
-	l.says.Close()
 }
 
 // both is what the two upstreams saw.
@@ -180,14 +152,14 @@ func (s *sample) check(c Case, path string, r load.Result, before, after both) {
 }
 
 // failed says why a load did not come to its end.
-func (b *Bench) failed(ctx context.Context, l *child, p *proxy) error {
+func (b *Bench) failed(ctx context.Context, l *process.Child, p *proxy) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if err := p.child.ended(); err != nil {
+	if err := p.child.Ended(); err != nil {
 		return err
 	}
-	if err := l.wait(); err != nil {
+	if err := l.Wait(); err != nil {
 		return fmt.Errorf("through %s: %w", p.name, err)
 	}
 	return fmt.Errorf("through %s: the load ended without a result", p.name)
@@ -198,7 +170,7 @@ func (b *Bench) explain(ctx context.Context, p *proxy) {
 	if !p.admin.IsValid() {
 		return
 	}
-	if said, err := get(ctx, p.admin, "/mirrors"); err == nil {
+	if said, err := process.Get(ctx, p.admin, "/mirrors"); err == nil {
 		fmt.Fprintf(os.Stderr, "umbra /mirrors: %s\n", said)
 	}
 }

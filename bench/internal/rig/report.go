@@ -7,13 +7,12 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/umbra-mesh/umbra/bench/internal/process"
 )
 
 // Report is what a bench found.
@@ -65,14 +64,14 @@ func (w *row) faults() []string {
 func (r *Report) Write(out io.Writer) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s. %s.\nMedians of %d rounds of %s, proxies in turn; load, upstreams and proxy share the machine: "+
-		"compare within this table only.\n\n", machine(), strings.Join(append(r.versions, runtime.Version()), ", "),
+		"compare within this table only.\n\n", process.Machine(), strings.Join(append(r.versions, runtime.Version()), ", "),
 		r.cfg.Rounds, r.cfg.Span)
-	b.WriteString("| case | proxy | CPU us/request | min..max | x nginx | x relay | requests/s | p50 us | p99 us |" +
-		" RSS MB | copies | valid |\n|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|\n")
+	b.WriteString("| case | proxy | CPU us/request | min..max | x nginx | x relay | us - before | requests/s | p50 us |" +
+		" p99 us | RSS MB | copies | valid |\n|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|\n")
 	for _, c := range r.cfg.Cases {
 		for _, name := range allProxies {
 			if w := r.row(c.Name, name); w != nil {
-				w.write(&b, r.row(c.Name, Nginx), r.row(c.Name, Relay))
+				w.write(&b, r.row(c.Name, Nginx), r.row(c.Name, Relay), r.row(c.Name, Before))
 			}
 		}
 	}
@@ -80,7 +79,7 @@ func (r *Report) Write(out io.Writer) error {
 	return err
 }
 
-func (w *row) write(b *bytes.Buffer, nginx, relay *row) {
+func (w *row) write(b *bytes.Buffer, nginx, relay, before *row) {
 	cpu := column(w.samples, func(s sample) time.Duration { return s.CPU })
 	share, valid := "-", "yes"
 	if w.c.Mirror {
@@ -89,8 +88,9 @@ func (w *row) write(b *bytes.Buffer, nginx, relay *row) {
 	if faults := w.faults(); len(faults) > 0 {
 		valid = fmt.Sprintf("**NO**: %s (%d faults)", faults[0], len(faults))
 	}
-	fmt.Fprintf(b, "| %s | %s | %s | %s..%s | %s | %s | %.0f | %s | %s | %d | %s | %s |\n", w.c.Title, w.proxy,
-		micros(median(cpu)), micros(cpu[0]), micros(cpu[len(cpu)-1]), ratio(w, nginx), ratio(w, relay),
+	fmt.Fprintf(b, "| %s | %s | %s | %s..%s | %s | %s | %s | %.0f | %s | %s | %d | %s | %s |\n", w.c.Title,
+		w.proxy, micros(median(cpu)), micros(cpu[0]), micros(cpu[len(cpu)-1]), ratio(w, nginx), ratio(w, relay),
+		surplus(w, before),
 		median(column(w.samples, func(s sample) float64 { return s.Rate })),
 		micros(median(column(w.samples, func(s sample) time.Duration { return s.P50 }))),
 		micros(median(column(w.samples, func(s sample) time.Duration { return s.P99 }))),
@@ -111,6 +111,19 @@ func ratio(w, to *row) string {
 	}
 	slices.Sort(ratios)
 	return fmt.Sprintf("%.2f", median(ratios))
+}
+
+// surplus is the median of what a request through Umbra cost more in each round than through the older one.
+func surplus(w, before *row) string {
+	if before == nil || w.proxy != Umbra || len(before.samples) != len(w.samples) {
+		return "-"
+	}
+	more := make([]time.Duration, len(w.samples))
+	for i := range more {
+		more[i] = w.samples[i].CPU - before.samples[i].CPU
+	}
+	slices.Sort(more)
+	return fmt.Sprintf("%+.1f", float64(median(more))/float64(time.Microsecond))
 }
 
 // column returns one figure of every sample in ascending order.
@@ -138,23 +151,4 @@ func micros(d time.Duration) string {
 		return fmt.Sprintf("%.1f", us)
 	}
 	return fmt.Sprintf("%.0f", us)
-}
-
-// machine describes what the figures were taken on.
-func machine() string {
-	model := "unknown CPU"
-	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
-		for line := range strings.Lines(string(b)) {
-			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
-				model = strings.TrimSpace(value)
-				break
-			}
-		}
-	}
-	kernel := "unknown"
-	var u unix.Utsname
-	if unix.Uname(&u) == nil {
-		kernel = unix.ByteSliceToString(u.Release[:])
-	}
-	return fmt.Sprintf("%d x %s, Linux %s", runtime.NumCPU(), model, kernel)
 }

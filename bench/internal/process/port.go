@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package rig
+package process
 
 import (
 	"fmt"
@@ -8,8 +8,8 @@ import (
 	"net/netip"
 )
 
-// freeAddrs picks n free ports of 127.0.0.1. All are held until the last is chosen, so that they differ.
-func freeAddrs(n int) ([]netip.AddrPort, error) {
+// FreeAddrs picks n free ports of 127.0.0.1. All are held until the last is chosen, so that they differ.
+func FreeAddrs(n int) ([]netip.AddrPort, error) {
 	addrs := make([]netip.AddrPort, n)
 	for i := range addrs {
 		l, err := net.Listen("tcp4", "127.0.0.1:0")

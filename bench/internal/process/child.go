@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package rig
+// Package process starts the programs that a bench consists of, talks to them, tells what they use, and ends them by
+// their ids, whatever happens.
+package process
 
 import (
 	"errors"
@@ -16,12 +18,12 @@ import (
 // grace is how long a child may take to end before it is killed.
 const grace = 5 * time.Second
 
-// quiet is the environment of the bench's own programs: their threads sit in raw waits, where the scheduler's signals
+// Quiet is the environment of the bench's own programs: their threads sit in raw waits, where the scheduler's signals
 // would only cost.
-var quiet = append(os.Environ(), "GODEBUG=asyncpreemptoff=1")
+var Quiet = append(os.Environ(), "GODEBUG=asyncpreemptoff=1")
 
-// child is a process that the bench started. It is ended by its id.
-type child struct {
+// Child is a process that the bench started.
+type Child struct {
 	name string
 	cmd  *exec.Cmd
 	errs *tail
@@ -29,10 +31,14 @@ type child struct {
 	err  error         // of the process; set before done is closed
 }
 
-// start runs a program in a process group of its own, so that a Ctrl-C reaches the bench alone, which then ends its
-// children in order. Should the bench be killed, the kernel ends them.
-func start(name string, env []string, stdin, stdout *os.File, path string, args ...string) (*child, error) {
-	c := &child{name: name, cmd: exec.Command(path, args...), errs: new(tail), done: make(chan struct{})}
+// Start runs a program in a process group of its own, so that a Ctrl-C reaches the bench alone, which then ends its
+// children in order. Should the bench be killed, the kernel ends them. env is the bench's own if it is nil.
+func Start(name string, env []string, path string, args ...string) (*Child, error) {
+	return start(name, env, nil, nil, path, args...)
+}
+
+func start(name string, env []string, stdin, stdout *os.File, path string, args ...string) (*Child, error) {
+	c := &Child{name: name, cmd: exec.Command(path, args...), errs: new(tail), done: make(chan struct{})}
 	c.cmd.Env, c.cmd.Stderr = env, c.errs
 	if stdin != nil {
 		c.cmd.Stdin = stdin
@@ -52,10 +58,11 @@ func start(name string, env []string, stdin, stdout *os.File, path string, args 
 	return c, nil
 }
 
-func (c *child) pid() int { return c.cmd.Process.Pid }
+// PID is its process id.
+func (c *Child) PID() int { return c.cmd.Process.Pid }
 
-// ended returns why the child is no more, nil while it runs.
-func (c *child) ended() error {
+// Ended returns why the child is no more, nil while it runs.
+func (c *Child) Ended() error {
 	select {
 	case <-c.done:
 		return fmt.Errorf("%s ended (%v): %s", c.name, c.cmd.ProcessState, c.errs)
@@ -64,8 +71,8 @@ func (c *child) ended() error {
 	}
 }
 
-// wait returns when the child has ended by itself; a failure comes with the end of its standard error.
-func (c *child) wait() error {
+// Wait returns when the child has ended by itself; a failure comes with the end of its standard error.
+func (c *Child) Wait() error {
 	<-c.done
 	if c.err != nil {
 		return fmt.Errorf("%s: %w: %s", c.name, c.err, c.errs)
@@ -73,16 +80,16 @@ func (c *child) wait() error {
 	return nil
 }
 
-// stop ends the child, and after the grace kills it and the processes it started.
-func (c *child) stop() error {
-	if c.ended() != nil {
+// Stop ends the child, and after five seconds kills it and the processes it started.
+func (c *Child) Stop() error {
+	if c.Ended() != nil {
 		return nil
 	}
-	ids, err := tree(c.pid())
+	ids, err := Tree(c.PID())
 	if err != nil {
-		ids = []int{c.pid()}
+		ids = []int{c.PID()}
 	}
-	if err := syscall.Kill(c.pid(), syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
+	if err := syscall.Kill(c.PID(), syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return fmt.Errorf("end %s: %w", c.name, err)
 	}
 	timer := time.NewTimer(grace)
@@ -99,6 +106,22 @@ func (c *child) stop() error {
 	}
 	<-c.done
 	return fmt.Errorf("%s did not end within %s of SIGTERM and was killed", c.name, grace)
+}
+
+// Family is a set of children that end together, the last one first.
+type Family struct{ all []interface{ Stop() error } }
+
+// Add takes a child in.
+func (f *Family) Add(c interface{ Stop() error }) { f.all = append(f.all, c) }
+
+// Stop ends them all.
+func (f *Family) Stop() error {
+	var errs []error
+	for i := len(f.all) - 1; i >= 0; i-- {
+		errs = append(errs, f.all[i].Stop())
+	}
+	f.all = nil
+	return errors.Join(errs...)
 }
 
 // tail keeps the last part of what is written to it.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package rig
+package process
 
 import (
 	"bytes"
@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// tick is USER_HZ of every Linux that Go runs on.
-const tick = 10 * time.Millisecond
+// Tick is USER_HZ of every Linux that Go runs on.
+const Tick = 10 * time.Millisecond
 
-// usage is what a process and its descendants have used so far.
-type usage struct {
-	cpu   time.Duration // user and system, with children that were already reaped
-	bytes int64         // resident now
+// Usage is what a process and its descendants have used so far.
+type Usage struct {
+	CPU   time.Duration // user and system, with children that were already reaped
+	Bytes int64         // resident now
 }
 
 // stat is the part of /proc/PID/stat that the bench reads (proc_pid_stat(5)).
@@ -26,26 +26,26 @@ type stat struct {
 	bytes  int64
 }
 
-// measure adds up the tree below pid.
-func measure(pid int) (usage, error) {
-	ids, err := tree(pid)
+// Measure adds up the tree below pid.
+func Measure(pid int) (Usage, error) {
+	ids, err := Tree(pid)
 	if err != nil {
-		return usage{}, err
+		return Usage{}, err
 	}
-	var u usage
+	var u Usage
 	for _, id := range ids {
 		s, err := readStat(id)
 		if err != nil {
-			return usage{}, err
+			return Usage{}, err
 		}
-		u.cpu += s.cpu
-		u.bytes += s.bytes
+		u.CPU += s.cpu
+		u.Bytes += s.bytes
 	}
 	return u, nil
 }
 
-// tree returns pid and its descendants.
-func tree(pid int) ([]int, error) {
+// Tree returns pid and its descendants.
+func Tree(pid int) ([]int, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, fmt.Errorf("list processes: %w", err)
@@ -65,6 +65,30 @@ func tree(pid int) ([]int, error) {
 		ids = append(ids, children[ids[i]]...)
 	}
 	return ids, nil
+}
+
+// Holdings are what some processes hold now.
+type Holdings struct {
+	Bytes       int64 // resident
+	Descriptors int
+}
+
+// Hold adds up what processes hold. A Tree that does not change is looked up once.
+func Hold(ids []int) (Holdings, error) {
+	var h Holdings
+	for _, id := range ids {
+		s, err := readStat(id)
+		if err != nil {
+			return h, err
+		}
+		fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", id))
+		if err != nil {
+			return h, fmt.Errorf("list the descriptors of process %d: %w", id, err)
+		}
+		h.Bytes += s.bytes
+		h.Descriptors += len(fds)
+	}
+	return h, nil
 }
 
 func readStat(pid int) (stat, error) {
@@ -99,7 +123,7 @@ func parseStat(b []byte) (stat, error) {
 	}
 	s := stat{
 		parent: int(number(4)),
-		cpu:    time.Duration(number(14)+number(15)+number(16)+number(17)) * tick,
+		cpu:    time.Duration(number(14)+number(15)+number(16)+number(17)) * Tick,
 		bytes:  number(24) * int64(os.Getpagesize()),
 	}
 	return s, err

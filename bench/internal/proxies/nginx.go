@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package rig
+// Package proxies finds the proxies that a bench compares, sets each up to pass requests on to an upstream and, if asked
+// to, copies of them to another, and starts it.
+package proxies
 
 import (
 	"fmt"
@@ -9,7 +11,18 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/umbra-mesh/umbra/bench/internal/process"
 )
+
+// Setup is what a proxy is told. All addresses are of 127.0.0.1.
+type Setup struct {
+	Dir      string         // for its files, which carry its port in their names
+	Listen   netip.AddrPort // where it serves
+	Admin    netip.AddrPort // where an Umbra has its admin pages; nginx has none
+	Upstream netip.AddrPort // of production
+	Copies   netip.AddrPort // what gets a copy of each request; not valid: no mirror
+}
 
 // nginx is set up as well as we know how: no access log, kept-alive connections on both sides that are never closed for
 // their age, and whole bodies in memory (to stream them, proxy_request_buffering off, costs more and scatters more).
@@ -63,8 +76,8 @@ func renderNginx(dir, user string, listen, a, b netip.AddrPort) string {
 	return fmt.Sprintf(nginxConf, user, dir, listen, a, upstream, option, location)
 }
 
-// findNginx returns the program and its version.
-func findNginx(name string) (path, version string, err error) {
+// FindNginx looks the program up and returns its version.
+func FindNginx(name string) (path, version string, err error) {
 	path, err = exec.LookPath(name)
 	if err != nil {
 		return "", "", fmt.Errorf("%s is not here: install the Debian package nginx (apt-get install nginx), "+
@@ -78,8 +91,9 @@ func findNginx(name string) (path, version string, err error) {
 	return path, "nginx " + version, nil
 }
 
-func (b *Bench) startNginx(p *proxy, copies netip.AddrPort) (*child, error) {
-	dir := filepath.Join(b.dir, fmt.Sprintf("nginx-%d", p.addr.Port()))
+// StartNginx starts an nginx with two workers. The program is what FindNginx returned.
+func StartNginx(program string, s Setup) (*process.Child, error) {
+	dir := filepath.Join(s.Dir, fmt.Sprintf("nginx-%d", s.Listen.Port()))
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -88,8 +102,8 @@ func (b *Bench) startNginx(p *proxy, copies netip.AddrPort) (*child, error) {
 		user = "root"
 	}
 	conf := filepath.Join(dir, "nginx.conf")
-	if err := os.WriteFile(conf, []byte(renderNginx(dir, user, p.addr, b.a.addr, copies)), 0o644); err != nil {
+	if err := os.WriteFile(conf, []byte(renderNginx(dir, user, s.Listen, s.Upstream, s.Copies)), 0o644); err != nil {
 		return nil, err
 	}
-	return start("nginx", nil, nil, nil, b.cfg.Nginx, "-p", dir, "-c", conf, "-e", "stderr")
+	return process.Start("nginx", nil, program, "-p", dir, "-c", conf, "-e", "stderr")
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package rig
+package proxies
 
 import (
 	"fmt"
@@ -10,6 +10,19 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/umbra-mesh/umbra/bench/internal/process"
+)
+
+// Routing is how much configuration an Umbra carries.
+type Routing uint8
+
+// The amounts: what is needed; with 1,000 prefix routes on one host, of which the last one matches; with 10,000 hosts of 10
+// routes each.
+const (
+	Plain Routing = iota
+	Routes
+	Hosts
 )
 
 const umbraConf = `apiVersion: networking.istio.io/v1
@@ -70,17 +83,17 @@ spec:
     ports: {http: %[3]d}
 `
 
-// renderUmbra returns the resources; b is not valid for a plain proxy. name is one of the Umbras.
-func renderUmbra(name string, a, b netip.AddrPort) string {
+// renderUmbra returns the resources; b is not valid for a plain proxy.
+func renderUmbra(r Routing, a, b netip.AddrPort) string {
 	mirror, entries := "", fmt.Sprintf(umbraEntry, "a", a.Addr(), a.Port())
 	if b.IsValid() {
 		mirror = umbraMirror
 		entries += "---\n" + fmt.Sprintf(umbraEntry, "b", b.Addr(), b.Port())
 	}
-	switch name {
-	case UmbraRoutes:
+	switch r {
+	case Routes:
 		return fmt.Sprintf(umbraConf, mirror, entries, umbraRules(999))
-	case UmbraHosts:
+	case Hosts:
 		var hosts strings.Builder
 		rules := umbraRules(9)
 		for i := range 9999 {
@@ -100,8 +113,8 @@ func umbraRules(n int) string {
 	return rules.String()
 }
 
-// findUmbra returns the program and its version.
-func findUmbra(path string) (version string, err error) {
+// FindUmbra returns the version of the program.
+func FindUmbra(path string) (version string, err error) {
 	out, err := exec.Command(path, "version").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%s version: %w: %s; build it with `make build`, or leave it out with -proxies",
@@ -111,14 +124,15 @@ func findUmbra(path string) (version string, err error) {
 	return line, nil
 }
 
-func (b *Bench) startUmbra(p *proxy, copies netip.AddrPort) (*child, error) {
-	conf := filepath.Join(b.dir, fmt.Sprintf("umbra-%d.yaml", p.addr.Port()))
-	if err := os.WriteFile(conf, []byte(renderUmbra(p.name, b.a.addr, copies)), 0o644); err != nil {
+// StartUmbra starts `umbra run` with two workers. args are more of its flags.
+func StartUmbra(program string, s Setup, r Routing, args ...string) (*process.Child, error) {
+	conf := filepath.Join(s.Dir, fmt.Sprintf("umbra-%d.yaml", s.Listen.Port()))
+	if err := os.WriteFile(conf, []byte(renderUmbra(r, s.Upstream, s.Copies)), 0o644); err != nil {
 		return nil, err
 	}
 	// The flags alone decide, not the caller's environment.
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "UMBRA_") })
-	args := append([]string{"run", "-f", conf, "--bind", p.addr.Addr().String(), "--port",
-		fmt.Sprintf("80=%d", p.addr.Port()), "--admin", p.admin.String(), "--workers", "2"}, b.cfg.UmbraArgs...)
-	return start("umbra", env, nil, nil, b.cfg.Umbra, args...)
+	args = append([]string{"run", "-f", conf, "--bind", s.Listen.Addr().String(), "--port",
+		fmt.Sprintf("80=%d", s.Listen.Port()), "--admin", s.Admin.String(), "--workers", "2"}, args...)
+	return process.Start("umbra", env, program, args...)
 }
