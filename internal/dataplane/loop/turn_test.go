@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -357,4 +358,15 @@ func TestSockaddrsKeepTheirAddresses(t *testing.T) {
 			t.Errorf("%s became %s, want %s", in, got, want)
 		}
 	}
+}
+
+// Whoever subtracts two times of Wall must not see that somebody set the machine's clock: they need their monotonic part,
+// which String shows.
+func TestWallTimesDoNotStepWithTheClock(t *testing.T) {
+	w := start(t, Config{}, nil)
+	on(t, w, func() {
+		if s := w.Wall().String(); !strings.Contains(s, " m=") {
+			t.Errorf("%s has no monotonic clock reading", s)
+		}
+	})
 }
