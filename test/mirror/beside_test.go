@@ -12,6 +12,7 @@ import (
 
 	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
 	"github.com/umbra-mesh/umbra/test/faulty"
+	"github.com/umbra-mesh/umbra/test/meshtest"
 )
 
 // One ill mirror of several takes nothing from the others.
@@ -20,14 +21,13 @@ func TestOneIllMirrorOfSeveral(t *testing.T) {
 	b, _ := newFaulty(t)
 	c, seenC := newFaulty(t)
 	d, seenD := newFaulty(t)
-	text := gatewayYAML + serviceYAML("a", production.addr()) + routeYAML("a",
+	text := meshtest.Gateway + serviceYAML("a", production.addr()) + routeYAML("a",
 		"    mirrors: [{destination: {host: b.test}}, {destination: {host: c.test}}, {destination: {host: d.test}}]\n")
 	for name, far := range map[string]*faulty.Server{"b": b, "c": c, "d": d} {
 		text += serviceYAML(name, far.Addr())
 	}
-	i := &illness{
-		production: production, mesh: newMesh(t, text, mirror.Limits{Timeout: 2 * faultTimeout}), mirrorB: b,
-	}
+	limits := mirror.Limits{Timeout: 2 * faultTimeout, ConnectTime: time.Second}
+	i := &illness{production: production, mesh: newMesh(t, text, limits), mirrorB: b}
 	for _, f := range faulty.Faults(production.addr()) {
 		switch f.Name {
 		case "never reads", "answers no SYN", "resets after the head", "never ends its head":
@@ -94,7 +94,7 @@ func TestProductionAndMirrorOfOneHostShareNothing(t *testing.T) {
 			}
 		}
 	})
-	m := newMesh(t, gatewayYAML+serviceYAML("a", far.Addr())+routeYAML("a", mirrorYAML("a"))+policyYAML("a",
+	m := newMesh(t, meshtest.Gateway+serviceYAML("a", far.Addr())+routeYAML("a", mirrorYAML("a"))+policyYAML("a",
 		"connectionPool: {tcp: {maxConnections: 3}, http: {http1MaxPendingRequests: 1, http2MaxRequests: 3}}",
 	), mirror.Limits{Timeout: faultTimeout / 2})
 	const n = 20
@@ -124,8 +124,7 @@ func TestProductionAndMirrorOfOneHostShareNothing(t *testing.T) {
 func TestConnectAndUpgradesAreNeverCopied(t *testing.T) {
 	production := newProduction(t)
 	b, _ := newFaulty(t)
-	m := newMesh(t, gatewayYAML+serviceYAML("a", production.addr())+serviceYAML("b", b.Addr())+
-		routeYAML("a", mirrorYAML("b")), mirror.Limits{})
+	m := newMesh(t, mirrored(production.addr(), b.Addr()), mirror.Limits{})
 	send := func(head string) {
 		t.Helper()
 		c := m.dial()
@@ -138,7 +137,7 @@ func TestConnectAndUpgradesAreNeverCopied(t *testing.T) {
 	send("CONNECT shop.example:443 HTTP/1.1\n")
 	send("GET / HTTP/1.1\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x3JJHMbDL1EzLkh9GBhXDw==\r\n" +
 		"Sec-WebSocket-Version: 13\r\n")
-	eventually(t, faultPatience, "the upgrade is counted as skipped", func() bool {
+	meshtest.Until(t, "the upgrade is counted as skipped", func() bool {
 		return m.metric("umbra_mirror_skipped_total", `reason="upgrade"`) == 1
 	})
 	m.must(nil, false)

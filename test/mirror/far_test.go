@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/umbra-mesh/umbra/test/faulty"
+	"github.com/umbra-mesh/umbra/test/meshtest"
 )
 
 // production is the far end that must never notice anything: it answers what it got, and counts requests by X-Id.
@@ -71,13 +72,10 @@ const starved = faultTimeout / 4
 // excused are the causes that are nobody's fault, given the slowest of production's answers beside.
 func excused(slowest time.Duration) []string {
 	if slowest > starved {
-		return []string{"overload", "timeout"}
+		return []string{"overload", "timeout", "connect"}
 	}
 	return []string{"overload"}
 }
-
-// faultPatience is for one answer of production, and for what must come in the end: the time of a loaded machine.
-const faultPatience = 10 * time.Second
 
 // rawPost is a POST as it goes over the wire, and where its body begins.
 func rawPost(id string, body []byte, chunked bool) (b []byte, at int) {
@@ -97,18 +95,18 @@ func rawPost(id string, body []byte, chunked bool) (b []byte, at int) {
 // dial is a raw connection to the proxy.
 func (m *mesh) dial() net.Conn {
 	m.t.Helper()
-	c, err := net.Dial("tcp", m.addr)
+	c, err := net.Dial("tcp", m.Addr)
 	if err != nil {
 		m.t.Fatal(err)
 	}
 	m.t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(faultPatience))
+	c.SetDeadline(time.Now().Add(meshtest.Patience))
 	return c
 }
 
 // exchange sends one request and holds that production's answer is whole and its own.
 func (m *mesh) exchange(id string, body []byte, chunked bool) error {
-	ctx, cancel := context.WithTimeout(context.Background(), faultPatience)
+	ctx, cancel := context.WithTimeout(context.Background(), meshtest.Patience)
 	defer cancel()
 	method, from := "GET", io.Reader(nil)
 	if body != nil {
@@ -117,7 +115,7 @@ func (m *mesh) exchange(id string, body []byte, chunked bool) error {
 			from = io.MultiReader(from) // hides the length
 		}
 	}
-	q, err := http.NewRequestWithContext(ctx, method, "http://"+m.addr+"/path?q=1", from)
+	q, err := http.NewRequestWithContext(ctx, method, "http://"+m.Addr+"/path?q=1", from)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/umbra-mesh/umbra/internal/admin"
 	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
 	"github.com/umbra-mesh/umbra/test/faulty"
+	"github.com/umbra-mesh/umbra/test/meshtest"
 )
 
 // shape is a request's body.
@@ -46,7 +47,7 @@ func (i *illness) atRest(ok func(holdings) bool) {
 	i.production.server.CloseClientConnections()
 	i.mirrorB.EndConnections()
 	var h holdings
-	deadline := time.Now().Add(faultPatience)
+	deadline := time.Now().Add(meshtest.Patience)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for h = held(); !ok(h); h = held() {
@@ -100,8 +101,8 @@ func (i *illness) traffic(rounds int) map[string]shape {
 func TestNoFaultOfAMirrorReachesProduction(t *testing.T) {
 	i := &illness{production: newProduction(t)}
 	i.mirrorB, i.copies = newFaulty(t)
-	i.mesh = newMesh(t, gatewayYAML+serviceYAML("a", i.production.addr())+serviceYAML("b", i.mirrorB.Addr())+
-		routeYAML("a", mirrorYAML("b")), mirror.Limits{Timeout: faultTimeout})
+	i.mesh = newMesh(t, mirrored(i.production.addr(), i.mirrorB.Addr()),
+		mirror.Limits{Timeout: faultTimeout, ConnectTime: time.Second})
 	t.Run("healthy", func(t *testing.T) { // as a subtest, so that its goroutine counts
 		i.t, i.mesh.t = t, t
 		i.traffic(1)
@@ -177,7 +178,7 @@ func (i *illness) befall(f *faulty.Fault) {
 func (i *illness) judge(f *faulty.Fault, got admin.Mirror, sent map[string]shape) {
 	t := i.t
 	t.Helper()
-	if got.Selected != int64(len(sent)) || got.Delivered+dropped(got) != got.Selected {
+	if got.Selected != int64(len(sent)) || got.Delivered+meshtest.Dropped(got) != got.Selected {
 		t.Errorf("%d requests: %+v", len(sent), got)
 	}
 	for cause := range got.Dropped {
@@ -185,7 +186,7 @@ func (i *illness) judge(f *faulty.Fault, got admin.Mirror, sent map[string]shape
 			t.Errorf("dropped as %s, want only %v: %+v", cause, f.Causes, got)
 		}
 	}
-	if f.Delivered != (got.Delivered > 0) || !f.Delivered && dropped(got) == 0 {
+	if f.Delivered != (got.Delivered > 0) || !f.Delivered && meshtest.Dropped(got) == 0 {
 		t.Errorf("not the expected outcome: %+v", got)
 	}
 	for id, s := range sent {
@@ -201,5 +202,5 @@ func (i *illness) judge(f *faulty.Fault, got admin.Mirror, sent map[string]shape
 
 // addrShadow is the copies' Host: the suffix stands before the port.
 func (m *mesh) addrShadow() string {
-	return "127.0.0.1-shadow" + m.addr[len("127.0.0.1"):]
+	return "127.0.0.1-shadow" + m.Addr[len("127.0.0.1"):]
 }

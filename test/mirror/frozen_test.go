@@ -20,13 +20,13 @@ import (
 	"time"
 
 	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
+	"github.com/umbra-mesh/umbra/test/meshtest"
 )
 
 const (
-	copyTimeout = time.Second
+	copyTimeout = 3 * time.Second
 	inFlight    = 256
-	patience    = time.Second // what production may take for one answer, frozen mirror or not
-	memoryBound = 64 << 20    // above what the process took before
+	memoryBound = 64 << 20 // above what the process took before
 	clients     = 8
 )
 
@@ -55,7 +55,7 @@ func newTraffic(t *testing.T, addr string) *traffic {
 // one sends the i-th request and checks production's answer: right, and in time.
 func (f *traffic) one() {
 	i := f.sent.Add(1)
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), meshtest.Patience)
 	defer cancel()
 	method, want, length := "POST", f.sum, len(f.body)
 	var body io.Reader = bytes.NewReader(f.body)
@@ -125,7 +125,7 @@ func observe(t *testing.T, r *rig) (stop func() gauge) {
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		tick := time.NewTicker(2 * time.Millisecond)
+		tick := time.NewTicker(5 * time.Millisecond)
 		defer tick.Stop()
 		for {
 			g.most(look(r.mirrors))
@@ -167,12 +167,12 @@ func TestFrozenMirror(t *testing.T) {
 		fmt.Fprintf(w, "%x", h.Sum(nil))
 	}))
 	t.Cleanup(a.Close)
-	r := newRig(t, mirror.Limits{Timeout: copyTimeout, MaxInFlight: inFlight}, a.Listener.Addr().String(), b.addr)
+	r := newRig(t, mirror.Limits{Timeout: copyTimeout, MaxInFlight: inFlight, ConnectTime: meshtest.Patience}, a.Listener.Addr().String(), b.addr)
 	f := newTraffic(t, r.addr)
 
 	// As long as the mirror is well: what the process takes for production, copies and this test.
 	f.run(func() bool { return f.sent.Load() >= 400 })
-	eventually(t, 5*time.Second, "a well mirror is done", func() bool { return r.stats.Counts().Live == 0 })
+	meshtest.Until(t, "a well mirror is done", func() bool { return r.stats.Counts().Live == 0 })
 	base := look(r.mirrors)
 	if n := r.stats.Counts(); n.Delivered < n.Selected*9/10 {
 		t.Errorf("a well mirror got few: %+v", n)
@@ -180,8 +180,12 @@ func TestFrozenMirror(t *testing.T) {
 
 	b.freeze()
 	stop := observe(t, r)
-	end := time.Now().Add(3 * copyTimeout)
-	f.run(func() bool { return time.Now().After(end) })
+	bounds := func(n mirror.Counts) int64 { return n.Dropped["overflow"] + n.Dropped["memory"] + n.Dropped["buffer"] }
+	end := time.Now().Add(meshtest.Patience)
+	f.run(func() bool {
+		n := r.stats.Counts()
+		return n.Dropped["timeout"] > 0 && bounds(n) > 0 || time.Now().After(end)
+	})
 	frozen := r.stats.Counts()
 	peak := stop()
 	t.Logf("%d requests; resident %d MiB above base, descriptors %d above base, held %d MiB at most; %+v", f.sent.Load(),
@@ -199,7 +203,7 @@ func TestFrozenMirror(t *testing.T) {
 	if frozen.Dropped["timeout"] == 0 {
 		t.Errorf("no copy timed out: %+v", frozen)
 	}
-	if frozen.Dropped["overflow"]+frozen.Dropped["memory"]+frozen.Dropped["buffer"] == 0 {
+	if bounds(frozen) == 0 {
 		t.Errorf("no bound was reached: %+v", frozen)
 	}
 
@@ -214,7 +218,7 @@ func TestFrozenMirror(t *testing.T) {
 	}
 	f.run(func() bool { return f.sent.Load()%400 == 0 })
 
-	eventually(t, 10*time.Second, "all copies have ended", func() bool {
+	meshtest.Until(t, "all copies have ended", func() bool {
 		n := r.stats.Counts()
 		balance(t, n)
 		return n.Live == 0
@@ -222,8 +226,8 @@ func TestFrozenMirror(t *testing.T) {
 	if r.target.InFlight() != 0 {
 		t.Errorf("%d in flight after the end", r.target.InFlight())
 	}
-	eventually(t, 5*time.Second, "no memory is held", func() bool { return r.mirrors.Held() == 0 })
-	eventually(t, 10*time.Second, "the mirror has read what it was sent", func() bool { return b.report().Active == 0 })
+	meshtest.Until(t, "no memory is held", func() bool { return r.mirrors.Held() == 0 })
+	meshtest.Until(t, "the mirror has read what it was sent", func() bool { return b.report().Active == 0 })
 	settle(t, b, r.stats.Counts())
 
 	mu.Lock()
@@ -235,7 +239,7 @@ func TestFrozenMirror(t *testing.T) {
 	mu.Unlock()
 	r.clusters.Remove("b")
 	f.client.CloseIdleConnections()
-	eventually(t, 5*time.Second, "descriptors are back", func() bool { return look(r.mirrors).fds <= base.fds })
+	meshtest.Until(t, "descriptors are back", func() bool { return look(r.mirrors).fds <= base.fds })
 }
 
 // settle compares the accounts with what the far end saw.

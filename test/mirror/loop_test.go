@@ -4,33 +4,33 @@ package mirror_test
 
 import (
 	"fmt"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/umbra-mesh/umbra/internal/app"
 	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
+	"github.com/umbra-mesh/umbra/test/meshtest"
 )
 
 // Two meshes that mirror to each other cannot know it. The copies' hop count ends the circle.
 func TestMirrorsThatLeadBackEndByTheHopLimit(t *testing.T) {
 	productionA, productionB := newProduction(t), newProduction(t)
-	portA, portB := freePort(t), freePort(t)
+	portA, portB := meshtest.FreePort(t), meshtest.FreePort(t)
 	at := func(port uint16) string { return fmt.Sprintf("127.0.0.1:%d", port) }
-	a := newMeshAt(t, portA, gatewayYAML+serviceYAML("a", productionA.addr())+serviceYAML("other", at(portB))+
+	a := newMeshAt(t, portA, meshtest.Gateway+serviceYAML("a", productionA.addr())+serviceYAML("other", at(portB))+
 		routeYAML("a", mirrorYAML("other")), mirror.Limits{})
-	b := newMeshAt(t, portB, gatewayYAML+serviceYAML("b", productionB.addr())+serviceYAML("other", at(portA))+
+	b := newMeshAt(t, portB, meshtest.Gateway+serviceYAML("b", productionB.addr())+serviceYAML("other", at(portA))+
 		routeYAML("b", mirrorYAML("other")), mirror.Limits{})
 	const n = 20
 	for range n {
 		a.must([]byte("data"), true)
 	}
 	// The request, its copy at B, that one's copy at A, that one's copy at B, which gets none.
-	eventually(t, faultPatience, "the circle has ended", func() bool {
+	meshtest.Until(t, "the circle has ended", func() bool {
 		return b.mirror("other").Dropped["loop"] == n
 	})
 	inA, inB := a.ended("other"), b.ended("other")
-	if inA.Delivered != 2*n || inB.Delivered != n || dropped(inA) != 0 || dropped(inB) != n {
+	if inA.Delivered != 2*n || inB.Delivered != n || meshtest.Dropped(inA) != 0 || meshtest.Dropped(inB) != n {
 		t.Errorf("A %+v\nB %+v", inA, inB)
 	}
 	if productionA.total.Load() != 2*n || productionB.total.Load() != 2*n {
@@ -41,9 +41,9 @@ func TestMirrorsThatLeadBackEndByTheHopLimit(t *testing.T) {
 func TestSuffixOfAHostIsNotDoubledByASecondMirror(t *testing.T) {
 	production, last := newProduction(t), newProduction(t)
 	far, seen := newFaulty(t)
-	second := newMesh(t, gatewayYAML+serviceYAML("a", last.addr())+serviceYAML("far", far.Addr())+
+	second := newMesh(t, meshtest.Gateway+serviceYAML("a", last.addr())+serviceYAML("far", far.Addr())+
 		routeYAML("a", mirrorYAML("far")), mirror.Limits{})
-	first := newMesh(t, gatewayYAML+serviceYAML("a", production.addr())+serviceYAML("second", second.addr)+
+	first := newMesh(t, meshtest.Gateway+serviceYAML("a", production.addr())+serviceYAML("second", second.Addr)+
 		routeYAML("a", mirrorYAML("second")), mirror.Limits{})
 	id := newID()
 	if err := first.exchange(id, nil, false); err != nil {
@@ -58,12 +58,10 @@ func TestSuffixOfAHostIsNotDoubledByASecondMirror(t *testing.T) {
 
 func TestMirrorToItselfIsRefusedAtLoad(t *testing.T) {
 	production := newProduction(t)
-	port := freePort(t)
-	self := gatewayYAML + serviceYAML("a", production.addr()) + serviceYAML("self", fmt.Sprintf("127.0.0.1:%d", port)) +
+	port := meshtest.FreePort(t)
+	self := meshtest.Gateway + serviceYAML("a", production.addr()) + serviceYAML("self", fmt.Sprintf("127.0.0.1:%d", port)) +
 		routeYAML("a", mirrorYAML("self"))
-	m := &mesh{t: t, file: filepath.Join(t.TempDir(), "mesh.yaml")}
-	m.write(self)
-	a, err := app.New(options(m.file, port))
+	a, err := app.New(meshtest.Options(t, self, port))
 	if err == nil {
 		a.Close()
 	}
@@ -72,10 +70,10 @@ func TestMirrorToItselfIsRefusedAtLoad(t *testing.T) {
 	}
 
 	// A reload does not take production away for it, but there is no such mirror.
-	m = newMeshAt(t, port, gatewayYAML+serviceYAML("a", production.addr())+routeYAML("a", ""), mirror.Limits{})
-	m.reload(self)
-	ready, err := m.page("GET", "/ready")
-	if err != nil || !strings.Contains(string(ready), "sends copies back to listener") {
+	m := newMeshAt(t, port, meshtest.Gateway+serviceYAML("a", production.addr())+routeYAML("a", ""), mirror.Limits{})
+	m.Reload(t, self)
+	ready, err := m.Ask("GET", "/ready")
+	if err != nil || !strings.Contains(ready, "sends copies back to listener") {
 		t.Errorf("/ready says %q, %v", ready, err)
 	}
 	was := production.total.Load()

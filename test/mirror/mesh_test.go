@@ -3,19 +3,8 @@
 package mirror_test
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
-	"io"
-	"log/slog"
-	"math/rand/v2"
-	"net"
 	"net/http"
-	"os"
-	"path/filepath"
-	"regexp"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -24,35 +13,12 @@ import (
 	"github.com/umbra-mesh/umbra/internal/admin"
 	"github.com/umbra-mesh/umbra/internal/app"
 	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
+	"github.com/umbra-mesh/umbra/test/meshtest"
 )
 
-// The texts of a mesh: a Gateway, services with one endpoint each, and what a test writes besides.
-const gatewayYAML = `
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: gw}
-spec:
-  servers:
-  - {port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}
-`
-
+// serviceYAML is a host of which a test gives the far ends.
 func serviceYAML(name string, addrs ...string) string {
-	var endpoints []string
-	for _, addr := range addrs {
-		host, port, _ := net.SplitHostPort(addr)
-		endpoints = append(endpoints, fmt.Sprintf("{address: %s, ports: {http: %s}}", host, port))
-	}
-	return fmt.Sprintf(`---
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: %[1]s}
-spec:
-  hosts: [%[1]s.test]
-  location: MESH_EXTERNAL
-  ports: [{number: 80, name: http, protocol: HTTP}]
-  resolution: STATIC
-  endpoints: [%[2]s]
-`, name, strings.Join(endpoints, ", "))
+	return meshtest.External(name+".test", addrs...)
 }
 
 // routeYAML sends everything to a service; mirrors is what stands beside the route, in flow style.
@@ -63,13 +29,18 @@ kind: VirtualService
 metadata: {name: all}
 spec:
   hosts: ["*"]
-  gateways: [gw]
+  gateways: [gateway]
   http:
   - route: [{destination: {host: %s.test}}]
 %s`, to, mirrors)
 }
 
 func mirrorYAML(to string) string { return fmt.Sprintf("    mirror: {host: %s.test}\n", to) }
+
+// mirrored is all of a mesh that mirrors everything from one far end to another, services a and b.
+func mirrored(a, b string) string {
+	return meshtest.Gateway + serviceYAML("a", a) + serviceYAML("b", b) + routeYAML("a", mirrorYAML("b"))
+}
 
 // policyYAML is a service's DestinationRule, in flow style.
 func policyYAML(service, policy string) string {
@@ -83,114 +54,48 @@ spec:
 `, service, policy)
 }
 
-// mesh is the whole of Umbra in this process, by a folder of YAML.
+// mesh is the whole of Umbra in this process, and production's clients.
 type mesh struct {
-	t     *testing.T
-	app   *app.App
-	addr  string
-	file  string
-	admin *http.Client
-	base  *http.Client // of production's clients
+	*meshtest.Umbra
+	t    *testing.T
+	base *http.Client // of production's clients
 
 	slowest atomic.Int64 // of production's answers, in ns
 }
 
 func newMesh(t *testing.T, text string, limits mirror.Limits, change ...func(*app.Options)) *mesh {
 	t.Helper()
-	return newMeshAt(t, freePort(t), text, limits, change...)
+	return newMeshAt(t, meshtest.FreePort(t), text, limits, change...)
 }
 
 // newMeshAt serves the Gateway's port at port.
 func newMeshAt(t *testing.T, port uint16, text string, limits mirror.Limits, change ...func(*app.Options)) *mesh {
 	t.Helper()
-	m := &mesh{
-		t: t, addr: fmt.Sprintf("127.0.0.1:%d", port), file: filepath.Join(t.TempDir(), "mesh.yaml"),
-		admin: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: faultPatience},
-		base:  &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: faultPatience},
-	}
-	m.write(text)
-	opts := options(m.file, port)
+	opts := meshtest.Options(t, text, port)
 	opts.Mirror = limits
+	if limits.ConnectTime == 0 { // where the machine is slow it is no mirror's fault
+		opts.Mirror.ConnectTime = meshtest.Patience
+	}
 	for _, f := range change {
 		f(&opts)
 	}
-	a, err := app.New(opts)
-	if err != nil {
-		t.Fatal(err)
+	m := &mesh{
+		Umbra: meshtest.Run(t, opts), t: t,
+		base: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: meshtest.Patience},
 	}
-	m.app = a
-	t.Cleanup(func() { m.base.CloseIdleConnections(); a.Close() })
+	t.Cleanup(m.base.CloseIdleConnections)
 	return m
-}
-
-func options(file string, port uint16) app.Options {
-	return app.Options{
-		Input: app.Input{
-			Paths: []string{file}, Namespace: "default", Bind: "127.0.0.1", Ports: map[uint32]uint32{80: uint32(port)},
-		},
-		Admin: "127.0.0.1:0", Workers: 2, Logger: slog.New(slog.DiscardHandler),
-	}
-}
-
-func (m *mesh) write(text string) {
-	m.t.Helper()
-	if err := os.WriteFile(m.file, []byte(text), 0o600); err != nil {
-		m.t.Fatal(err)
-	}
-}
-
-// reload puts another configuration in force.
-func (m *mesh) reload(text string) { m.t.Helper(); m.write(text); m.app.Reload() }
-
-// freePort is one below those that the system gives to outgoing connections.
-func freePort(t *testing.T) uint16 {
-	t.Helper()
-	for range 200 {
-		n := uint16(10000 + rand.IntN(20000))
-		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", n)); err == nil {
-			l.Close()
-			return n
-		}
-	}
-	t.Fatal("no free port")
-	return 0
-}
-
-// page reads an admin page. It may be used beside the test's goroutine.
-func (m *mesh) page(method, path string) ([]byte, error) {
-	q, err := http.NewRequest(method, "http://"+m.app.Admin()+path, nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := m.admin.Do(q)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != 200 {
-		err = fmt.Errorf("%s %s: %s", method, path, resp.Status)
-	}
-	return body, err
 }
 
 // mirrors is one snapshot of /mirrors, by the cluster that gets the copies; the identity must hold in it.
 func (m *mesh) mirrors() map[string]admin.Mirror {
 	m.t.Helper()
-	raw, err := m.page("GET", "/mirrors")
-	var list []admin.Mirror
-	if err == nil {
-		err = json.Unmarshal(raw, &list)
-	}
+	list, err := m.Mirrors()
 	if err != nil {
 		m.t.Error(err)
-		return nil
 	}
 	by := map[string]admin.Mirror{}
 	for _, one := range list {
-		if sum := one.Delivered + one.InFlight + dropped(one); sum != one.Selected || one.InFlight < 0 {
-			m.t.Errorf("selected %d, but %d delivered, dropped or live: %+v", one.Selected, sum, one)
-		}
 		by[one.To] = one
 	}
 	return by
@@ -202,13 +107,6 @@ func cluster(service string) string { return "outbound|80||" + service + ".test"
 func (m *mesh) mirror(service string) admin.Mirror {
 	m.t.Helper()
 	return m.mirrors()[cluster(service)]
-}
-
-func dropped(one admin.Mirror) (n int64) {
-	for _, k := range one.Dropped {
-		n += k
-	}
-	return n
 }
 
 // since is what was counted between two snapshots.
@@ -228,7 +126,7 @@ func since(was, now admin.Mirror) admin.Mirror {
 // ended waits until no copy to the service is live.
 func (m *mesh) ended(service string) (now admin.Mirror) {
 	m.t.Helper()
-	eventually(m.t, faultPatience, "all copies have ended", func() bool {
+	meshtest.Until(m.t, "all copies have ended", func() bool {
 		now = m.mirror(service)
 		return now.InFlight == 0
 	})
@@ -248,22 +146,11 @@ func (m *mesh) recovers(service string) {
 }
 
 // metric sums the series of a name; label, if not empty, is a text that they must have.
-func (m *mesh) metric(name, label string) (sum float64) {
+func (m *mesh) metric(name, label string) float64 {
 	m.t.Helper()
-	raw, err := m.page("GET", "/stats/prometheus")
+	sum, err := m.Metric(name, label)
 	if err != nil {
 		m.t.Fatal(err)
-	}
-	series := regexp.MustCompile(`(?m)^` + name + `(?:\{(.*)\})? (.*)$`)
-	for _, s := range series.FindAllSubmatch(raw, -1) {
-		if !bytes.Contains(s[1], []byte(label)) {
-			continue
-		}
-		n, err := strconv.ParseFloat(string(s[2]), 64)
-		if err != nil {
-			m.t.Fatal(err)
-		}
-		sum += n
 	}
 	return sum
 }
@@ -273,7 +160,7 @@ func (m *mesh) watch() (stop func()) {
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		tick := time.NewTicker(3 * time.Millisecond)
+		tick := time.NewTicker(20 * time.Millisecond) // each look is a connection and a page
 		defer tick.Stop()
 		for {
 			m.mirrors()

@@ -17,6 +17,7 @@ import (
 
 	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
 	"github.com/umbra-mesh/umbra/internal/dataplane/upstream"
+	"github.com/umbra-mesh/umbra/test/meshtest"
 )
 
 // replicas are servers on loopback addresses of one port, as many as a name may have.
@@ -30,7 +31,7 @@ type replicas struct {
 
 func newReplicas(t *testing.T) *replicas {
 	t.Helper()
-	r := &replicas{port: freePort(t)}
+	r := &replicas{port: meshtest.FreePort(t)}
 	for i := range r.open {
 		addr := netip.AddrFrom4([4]byte{127, 0, 0, byte(i + 1)})
 		l, err := net.Listen("tcp", netip.AddrPortFrom(addr, r.port).String())
@@ -86,11 +87,11 @@ func TestAddressesThatChangeUnderLoadLoseNothing(t *testing.T) {
 			Static: []upstream.Endpoint{{Name: name, Port: r.port}},
 		}
 	}
-	r := newRigOf(t, mirror.Limits{}, lookup, by("a.test", production), by("b.test", copies))
-	eventually(t, 5*time.Second, "the names are known", func() bool {
+	r := newRigOf(t, mirror.Limits{Timeout: never, ConnectTime: never}, lookup, by("a.test", production), by("b.test", copies))
+	meshtest.Until(t, "the names are known", func() bool {
 		return len(r.clusters.Slot("a").Cluster().Hosts()) > 0 && len(r.clusters.Slot("b").Cluster().Hosts()) > 0
 	})
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 8}, Timeout: faultPatience}
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 8}, Timeout: meshtest.Patience}
 	t.Cleanup(client.CloseIdleConnections)
 	const n = 3000
 	var next atomic.Int64
@@ -118,7 +119,7 @@ func TestAddressesThatChangeUnderLoadLoseNothing(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	eventually(t, faultPatience, "all copies have ended", func() bool {
+	meshtest.Until(t, "all copies have ended", func() bool {
 		counts := r.stats.Counts()
 		balance(t, counts)
 		return counts.Selected == n && counts.Live == 0
@@ -138,7 +139,7 @@ func TestAddressesThatChangeUnderLoadLoseNothing(t *testing.T) {
 		}
 	}
 	churn.Store(0)
-	eventually(t, faultPatience, "hosts that left keep no connection", func() bool {
+	meshtest.Until(t, "hosts that left keep no connection", func() bool {
 		return production.open[1].Load()+production.open[2].Load()+copies.open[1].Load()+copies.open[2].Load() == 0
 	})
 }

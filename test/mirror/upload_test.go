@@ -13,14 +13,14 @@ import (
 
 	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
 	"github.com/umbra-mesh/umbra/test/faulty"
+	"github.com/umbra-mesh/umbra/test/meshtest"
 )
 
 // A client that goes away, at whatever byte of its request, leaves no copy that looks whole.
 func TestClientThatAbortsAtAnyByteOfItsUpload(t *testing.T) {
 	production := newProduction(t)
 	b, seen := newFaulty(t)
-	m := newMesh(t, gatewayYAML+serviceYAML("a", production.addr())+serviceYAML("b", b.Addr())+
-		routeYAML("a", mirrorYAML("b")), mirror.Limits{})
+	m := newMesh(t, mirrored(production.addr(), b.Addr()), mirror.Limits{})
 	stop := m.watch()
 	defer stop()
 	body := []byte("forty bytes are enough for each boundary")
@@ -43,12 +43,12 @@ func TestClientThatAbortsAtAnyByteOfItsUpload(t *testing.T) {
 			}
 			beside := int64((len(whole) + 15) / 16)
 			most := int64(len(whole)-at) + beside // a reset may overtake what was sent
-			eventually(t, faultPatience, "every connection has ended", func() bool {
+			meshtest.Until(t, "every connection has ended", func() bool {
 				return m.metric("envoy_http_downstream_cx_active", "") <= 1 // the one for production beside
 			})
 			got := since(was, m.ended("b"))
 			partial := got.Dropped["partial"] + got.Dropped["refused"]
-			if got.Delivered != beside || dropped(got) != partial || got.Selected > most || !reset && got.Selected != most {
+			if got.Delivered != beside || meshtest.Dropped(got) != partial || got.Selected > most || !reset && got.Selected != most {
 				t.Errorf("chunked %v, reset %v: %+v, want %d delivered, %d at most", chunked, reset, got, beside, most)
 			}
 		}
@@ -64,8 +64,7 @@ func TestCopyOfABodyOfAnyLengthIsWhole(t *testing.T) {
 	const window = 48 << 20 / 8
 	production := newProduction(t)
 	b, seen := newFaulty(t)
-	m := newMesh(t, gatewayYAML+serviceYAML("a", production.addr())+serviceYAML("b", b.Addr())+
-		routeYAML("a", mirrorYAML("b")), mirror.Limits{})
+	m := newMesh(t, mirrored(production.addr(), b.Addr()), mirror.Limits{})
 	body := make([]byte, 10<<20)
 	rand.Read(body)
 	for _, n := range []int{0, 1, 64<<10 - 1, 64 << 10, 64<<10 + 1, 1<<20 - 1, 1 << 20, 1<<20 + 1, 10 << 20} {
@@ -90,8 +89,7 @@ func TestRetriesAtTheBoundOfTheReplayGiveOneCopy(t *testing.T) {
 	production, seenA := newFaulty(t)
 	production.Serve(refusesFirst)
 	b, seenB := newFaulty(t)
-	m := newMesh(t, gatewayYAML+serviceYAML("a", production.Addr())+serviceYAML("b", b.Addr())+
-		routeYAML("a", mirrorYAML("b")), mirror.Limits{})
+	m := newMesh(t, mirrored(production.Addr(), b.Addr()), mirror.Limits{})
 	body := make([]byte, bound+1)
 	rand.Read(body)
 	requests := int64(0)

@@ -13,6 +13,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/umbra-mesh/umbra/internal/admin"
+	"github.com/umbra-mesh/umbra/test/meshtest"
 )
 
 // meshes are the two of the example, in this process.
@@ -26,7 +29,7 @@ func crossCluster(t *testing.T, share string) meshes {
 	t.Helper()
 	m := meshes{workloadA: newWorkload(t, "a-v1"), workloadB: newWorkload(t, "b")}
 	m.b = serve(t, example(t, "cross-cluster/b.yaml", port(9002), port(m.workloadB.port)))
-	m.a = serve(t, exampleA(t, m.workloadA.addr, m.b.addr, share))
+	m.a = serve(t, exampleA(t, m.workloadA.addr, m.b.Addr, share))
 	return m
 }
 
@@ -41,7 +44,7 @@ func exampleA(t *testing.T, workload, b, share string) string {
 func (m meshes) send(t *testing.T, host string) string {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost,
-		"http://"+m.a.addr+"/headers?q=%22'<a>&r=1&r=2;x", strings.NewReader("user=Jos\u00e9&token=\x00\xff"))
+		"http://"+m.a.Addr+"/headers?q=%22'<a>&r=1&r=2;x", strings.NewReader("user=Jos\u00e9&token=\x00\xff"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +169,7 @@ func TestShareOfRequestsIsCopiedAndEveryAnswerIsProductions(t *testing.T) {
 	}
 	seen := map[string]bool{}
 	for _, r := range m.workloadB.all() {
-		if seen[r.Target] || !strings.HasSuffix(r.Host, "-shadow:"+m.a.addr[strings.IndexByte(m.a.addr, ':')+1:]) {
+		if seen[r.Target] || !strings.HasSuffix(r.Host, "-shadow:"+m.a.Addr[strings.IndexByte(m.a.Addr, ':')+1:]) {
 			t.Fatalf("B saw %s twice, or for Host %s", r.Target, r.Host)
 		}
 		seen[r.Target] = true
@@ -193,7 +196,7 @@ func TestSharesOfNothingAndAllAreExact(t *testing.T) {
 
 func TestEachWeightsRequestsAreCopiedByTheMirrorsShare(t *testing.T) {
 	v1, v2, b := newWorkload(t, "v1"), newWorkload(t, "v2"), newWorkload(t, "b")
-	p := serve(t, gateway+service("shop", "v1", v1.port, "v2", v2.port)+external("b.example", b.port)+`
+	p := serve(t, meshtest.Gateway+service("shop", "v1", v1.port, "v2", v2.port)+meshtest.External("b.example", b.addr)+`
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -235,7 +238,7 @@ func TestNothingIsCopiedOfARequestThatGoesNowhere(t *testing.T) {
 	gone := httptest.NewServer(http.NotFoundHandler()) // an address that refuses connections
 	gone.Close()
 	nobody := strings.TrimPrefix(gone.URL, "http://127.0.0.1:")
-	text := gateway + external("b.example", b.port) + `
+	text := meshtest.Gateway + meshtest.External("b.example", b.addr) + `
 ---
 apiVersion: v1
 kind: Service
@@ -269,8 +272,8 @@ spec:
 			t.Errorf("%s: %s %s, want %d", c.path, resp.Status, body, c.status)
 		}
 	}
-	until(t, "copies have ended", func() bool {
-		return !slices.ContainsFunc(p.mirrors(t), func(m mirrorCounts) bool { return m.InFlight > 0 })
+	meshtest.Until(t, "copies have ended", func() bool {
+		return !slices.ContainsFunc(p.mirrors(t), func(m admin.Mirror) bool { return m.InFlight > 0 })
 	})
 	for _, m := range p.mirrors(t) {
 		if m.Delivered != 0 || m.Selected != m.Dropped["refused"] {

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/umbra-mesh/umbra/test/meshtest"
 )
 
 // slow answers once release is closed.
@@ -28,8 +30,8 @@ func hold(t *testing.T, p *process, w *workload) (answer chan string) {
 	t.Helper()
 	answer = make(chan string, 1)
 	go func() {
-		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
-		resp, err := client.Get("http://" + p.addr + "/slow")
+		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: meshtest.Patience}
+		resp, err := client.Get("http://" + p.Addr + "/slow")
 		if err != nil {
 			answer <- err.Error()
 			return
@@ -45,12 +47,12 @@ func hold(t *testing.T, p *process, w *workload) (answer chan string) {
 
 func TestTerminationLetsTheRequestUnderWayEnd(t *testing.T) {
 	w, release := slow(t)
-	p, _ := folder(t, at(freePort(t)), "all.yaml", gateway+service("shop", "v1", w.port)+routes("r", "/", "shop", "v1"))
+	p, _ := folder(t, onFreePort(t), "all.yaml", shop(w))
 	answer := hold(t, p, w)
 	p.signal(t, syscall.SIGTERM)
 	p.log.wait(t, 0, `draining`)
-	until(t, "new connections are refused", func() bool {
-		c, err := net.Dial("tcp", p.addr)
+	meshtest.Until(t, "new connections are refused", func() bool {
+		c, err := net.Dial("tcp", p.Addr)
 		if err == nil {
 			c.Close()
 		}
@@ -72,7 +74,7 @@ func TestTerminationLetsTheRequestUnderWayEnd(t *testing.T) {
 
 func TestSecondSignalCuts(t *testing.T) {
 	w, _ := slow(t)
-	p, _ := folder(t, at(freePort(t)), "all.yaml", gateway+service("shop", "v1", w.port)+routes("r", "/", "shop", "v1"))
+	p, _ := folder(t, onFreePort(t), "all.yaml", shop(w))
 	answer := hold(t, p, w)
 	p.signal(t, syscall.SIGINT)
 	p.log.wait(t, 0, `draining`)

@@ -30,6 +30,7 @@ import (
 	"github.com/umbra-mesh/umbra/internal/dataplane/stats"
 	"github.com/umbra-mesh/umbra/internal/dataplane/upstream"
 	"github.com/umbra-mesh/umbra/internal/xds"
+	"github.com/umbra-mesh/umbra/test/meshtest"
 )
 
 func TestDumpShowsTheRouteAsDocumented(t *testing.T) {
@@ -100,9 +101,9 @@ func TestDataPlaneBuiltFromTheDumpAloneBehavesTheSame(t *testing.T) {
 	within4Sigma(t, "copies by the first data plane", int(first.Delivered), n, 0.5)
 
 	resources := parseDump(t, m.a.page(t, "/config_dump?include_eds"))
-	m.a.app.Close()
+	m.a.App.Close()
 	again := newDataPlane(t, resources)
-	m.a = proxy{addr: m.a.addr}
+	m.a = proxy{&meshtest.Umbra{Addr: m.a.Addr}}
 	m.a.load(t, n, "/headers", by("a-v1"))
 	if resp, _ := m.a.get(t, "shop.example", "/other"); resp.StatusCode != 404 {
 		t.Errorf("a path without a route: %s", resp.Status)
@@ -234,7 +235,7 @@ func (d *dataPlane) drain() {
 		s.Close()
 	}
 	quiet := make(chan struct{}, len(d.workers))
-	d.server.Drain(patience, patience, func() { quiet <- struct{}{} })
+	d.server.Drain(meshtest.Patience, meshtest.Patience, func() { quiet <- struct{}{} })
 	for range d.workers {
 		<-quiet
 	}

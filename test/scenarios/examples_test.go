@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/umbra-mesh/umbra/examples"
+	"github.com/umbra-mesh/umbra/test/meshtest"
 )
 
 // every example that runs by itself: its files, and whether it wants the outbound listener.
@@ -45,9 +46,9 @@ func TestEveryExamplePassesCheckAndRuns(t *testing.T) {
 				args = append(args, "-f", filepath.Join("../../examples", f))
 			}
 			if e.outbound {
-				args = append(args, "--outbound", fmt.Sprintf("127.0.0.1:%d", freePort(t)))
+				args = append(args, "--outbound", fmt.Sprintf("127.0.0.1:%d", meshtest.FreePort(t)))
 			} else {
-				args = append(args, "--port", fmt.Sprintf("80=%d", freePort(t)))
+				args = append(args, "--port", fmt.Sprintf("80=%d", meshtest.FreePort(t)))
 			}
 			check := exec.Command("umbra", append([]string{"check", "--strict"}, args...)...)
 			if out, err := check.CombinedOutput(); err != nil {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/umbra-mesh/umbra/internal/app"
+	"github.com/umbra-mesh/umbra/test/meshtest"
 )
 
 func TestKillSwitchActsAtOnceWhileTrafficRuns(t *testing.T) {
@@ -20,7 +21,7 @@ func TestKillSwitchActsAtOnceWhileTrafficRuns(t *testing.T) {
 	defer func() { close(stop); traffic.Wait() }()
 	for range 4 {
 		traffic.Go(func() {
-			client := &http.Client{Transport: &http.Transport{}, Timeout: patience}
+			client := &http.Client{Transport: &http.Transport{}, Timeout: meshtest.Patience}
 			defer client.CloseIdleConnections()
 			for {
 				select {
@@ -28,7 +29,7 @@ func TestKillSwitchActsAtOnceWhileTrafficRuns(t *testing.T) {
 					return
 				default:
 				}
-				if err := once(client, "http://"+p.addr+"/headers", by("a-v1")); err != nil {
+				if err := once(client, "http://"+p.Addr+"/headers", by("a-v1")); err != nil {
 					t.Error(err)
 					return
 				}

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/umbra-mesh/umbra/test/meshtest"
 )
 
 // canary runs the example, with the services given as text beside it.
@@ -50,7 +52,7 @@ func TestCanarySeesACopyOfEveryRequestForTheService(t *testing.T) {
 
 func TestOutboundListenerTakesRequestsAsAProxyDoes(t *testing.T) {
 	p, v1, mirroring := canary(t, "")
-	via, err := url.Parse("http://" + p.addr)
+	via, err := url.Parse("http://" + p.Addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +71,7 @@ func TestOutboundListenerTakesRequestsAsAProxyDoes(t *testing.T) {
 		}
 	}
 	// RFC 9112 §3.2.2: the target's host is meant, whatever Host says.
-	answer := raw(t, p.addr,
+	answer := raw(t, p.Addr,
 		"GET http://myapp:8000/headers HTTP/1.1\r\nHost: elsewhere\r\nProxy-Connection: keep-alive\r\n\r\n")
 	if err := by("v1")(answer); err != nil {
 		t.Error(err)
@@ -82,12 +84,12 @@ func TestOutboundListenerTakesRequestsAsAProxyDoes(t *testing.T) {
 // raw sends bytes and reads one answer.
 func raw(t *testing.T, addr, text string) *http.Response {
 	t.Helper()
-	c, err := net.DialTimeout("tcp", addr, patience)
+	c, err := net.DialTimeout("tcp", addr, meshtest.Patience)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(meshtest.Patience)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := io.WriteString(c, text); err != nil {

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/umbra-mesh/umbra/test/meshtest"
 )
 
 // process is umbra in a process of its own, and what it has printed.
@@ -71,7 +73,7 @@ func (l *lines) count() int {
 func (l *lines) wait(t *testing.T, n int, expr string) []string {
 	t.Helper()
 	re := regexp.MustCompile(expr)
-	deadline := time.NewTimer(patience)
+	deadline := time.NewTimer(meshtest.Patience)
 	defer deadline.Stop()
 	for {
 		text, ended := l.all()
@@ -86,7 +88,7 @@ func (l *lines) wait(t *testing.T, n int, expr string) []string {
 		select {
 		case <-l.arrived:
 		case <-deadline.C:
-			t.Fatalf("%s: no %q after %s:\n%s", l.name, expr, patience, strings.Join(text, "\n"))
+			t.Fatalf("%s: no %q after %s:\n%s", l.name, expr, meshtest.Patience, strings.Join(text, "\n"))
 		}
 	}
 }
@@ -95,8 +97,8 @@ func (l *lines) wait(t *testing.T, n int, expr string) []string {
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
 	p := launch(t, append([]string{"run", "--admin", "127.0.0.1:0"}, args...)...)
-	p.admin = p.out.wait(t, 0, `^admin pages on http://(.*)$`)[1]
-	p.addr = p.out.wait(t, 0, `^listening on (.*)$`)[1]
+	p.Admin = p.out.wait(t, 0, `^admin pages on http://(.*)$`)[1]
+	p.Addr = p.out.wait(t, 0, `^listening on (.*)$`)[1]
 	return p
 }
 
@@ -104,10 +106,11 @@ func start(t *testing.T, args ...string) *process {
 func launch(t *testing.T, args ...string) *process {
 	t.Helper()
 	p := &process{
-		cmd:  exec.Command("umbra", args...),
-		out:  &lines{name: "standard output", arrived: make(chan struct{}, 1)},
-		log:  &lines{name: "standard error", arrived: make(chan struct{}, 1)},
-		exit: make(chan error, 1),
+		proxy: proxy{&meshtest.Umbra{}},
+		cmd:   exec.Command("umbra", args...),
+		out:   &lines{name: "standard output", arrived: make(chan struct{}, 1)},
+		log:   &lines{name: "standard error", arrived: make(chan struct{}, 1)},
+		exit:  make(chan error, 1),
 	}
 	p.cmd.Env = os.Environ()
 	stdout, err := p.cmd.StdoutPipe()
@@ -151,13 +154,13 @@ func (p *process) signal(t *testing.T, s os.Signal) {
 // ended returns the exit code once the process is gone.
 func (p *process) ended(t *testing.T) int {
 	t.Helper()
-	deadline := time.NewTimer(patience)
+	deadline := time.NewTimer(meshtest.Patience)
 	defer deadline.Stop()
 	select {
 	case <-p.exit:
 		return p.cmd.ProcessState.ExitCode()
 	case <-deadline.C:
-		t.Fatalf("umbra is still there after %s", patience)
+		t.Fatalf("umbra is still there after %s", meshtest.Patience)
 		return 0
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/umbra-mesh/umbra/test/meshtest"
 )
 
 // promise is how long a change may take to be in force.
@@ -31,6 +33,11 @@ func folder(t *testing.T, args []string, pairs ...string) (p *process, dir strin
 
 func at(p uint16) []string { return []string{"--port", fmt.Sprintf("80=%d", p)} }
 
+func onFreePort(t *testing.T) []string {
+	t.Helper()
+	return at(meshtest.FreePort(t))
+}
+
 // servedBy is the workload that answers now, or the status.
 func (p proxy) servedBy(t *testing.T, path string) string {
 	t.Helper()
@@ -43,7 +50,7 @@ func (p proxy) servedBy(t *testing.T, path string) string {
 
 func TestReloadLosesNoRequestAndIsInForceWithinASecond(t *testing.T) {
 	v1, v2 := newWorkload(t, "v1"), newWorkload(t, "v2")
-	p, dir := folder(t, at(freePort(t)), "gateway.yaml", gateway,
+	p, dir := folder(t, onFreePort(t), "gateway.yaml", meshtest.Gateway,
 		"service.yaml", service("shop", "v1", v1.port, "v2", v2.port), "route.yaml", routes("shop", "/", "shop", "v1"))
 
 	stop := make(chan struct{})
@@ -52,7 +59,7 @@ func TestReloadLosesNoRequestAndIsInForceWithinASecond(t *testing.T) {
 	for i := range 4 {
 		traffic.Go(func() {
 			// Half of the clients connect anew each time.
-			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: i%2 == 0}, Timeout: patience}
+			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: i%2 == 0}, Timeout: meshtest.Patience}
 			defer client.CloseIdleConnections()
 			for {
 				select {
@@ -60,7 +67,7 @@ func TestReloadLosesNoRequestAndIsInForceWithinASecond(t *testing.T) {
 					return
 				default:
 				}
-				if err := once(client, "http://"+p.addr+"/headers", by("v1", "v2")); err != nil {
+				if err := once(client, "http://"+p.Addr+"/headers", by("v1", "v2")); err != nil {
 					t.Errorf("after %d answers: %v", answered.Load(), err)
 					return
 				}
@@ -105,7 +112,7 @@ func TestBadResourceKeepsItsLastGoodVersionWhileAnotherChanges(t *testing.T) {
 	both := func(broken string) string {
 		return strings.Replace(routes("one", "/headers", "shop", "v1"), "  http:\n", broken+"  http:\n", 1)
 	}
-	p, dir := folder(t, at(freePort(t)), "base.yaml", gateway+service("shop", "v1", v1.port, "v2", v2.port),
+	p, dir := folder(t, onFreePort(t), "base.yaml", meshtest.Gateway+service("shop", "v1", v1.port, "v2", v2.port),
 		"one.yaml", both(""), "two.yaml", routes("two", "/anything", "shop", "v1"))
 	reload := func(name, text string) {
 		t.Helper()
@@ -138,7 +145,7 @@ func TestBadResourceKeepsItsLastGoodVersionWhileAnotherChanges(t *testing.T) {
 	n := p.log.count()
 	write(t, dir, "one.yaml", both("  hostz: [x]\n"))
 	write(t, dir, "two.yaml", routes("two", "/anything", "shop", "v2"))
-	until(t, "the good change is in force", func() bool { return p.servedBy(t, "/anything") == "v2" })
+	meshtest.Until(t, "the good change is in force", func() bool { return p.servedBy(t, "/anything") == "v2" })
 	serving("v1", "v2")
 	ready("1 configuration problem:", filepath.Join(dir, "one.yaml"), "VirtualService default/one", "spec.hostz")
 	p.log.wait(t, n, `level=ERROR .*one.yaml.*spec.hostz`)
@@ -169,10 +176,10 @@ func TestPortThatCannotBeBoundOnReloadLeavesTheOldListener(t *testing.T) {
 	}
 	defer taken.Close()
 	occupied := taken.Addr().(*net.TCPAddr).Port
-	args := append(at(freePort(t)), "--port", fmt.Sprintf("81=%d", occupied))
+	args := append(onFreePort(t), "--port", fmt.Sprintf("81=%d", occupied))
 	second := "---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: gateway}\nspec: {servers: [" +
 		"{port: {number: %d, name: http, protocol: HTTP}, hosts: ['*']}%s]}\n"
-	p, dir := folder(t, args, "gateway.yaml", gateway,
+	p, dir := folder(t, args, "gateway.yaml", meshtest.Gateway,
 		"route.yaml", service("shop", "v1", w.port)+routes("r", "/", "shop", "v1"))
 
 	for name, text := range map[string]string{
@@ -191,7 +198,7 @@ func TestPortThatCannotBeBoundOnReloadLeavesTheOldListener(t *testing.T) {
 				t.Errorf("/ready does not name both ports: %s", body)
 			}
 			n = p.log.count()
-			write(t, dir, "gateway.yaml", gateway)
+			write(t, dir, "gateway.yaml", meshtest.Gateway)
 			p.log.wait(t, n, `configuration reloaded`)
 			if body := p.page(t, "/ready"); body != "LIVE\n" {
 				t.Errorf("/ready after all is as before: %s", body)
@@ -203,11 +210,11 @@ func TestPortThatCannotBeBoundOnReloadLeavesTheOldListener(t *testing.T) {
 func TestHangupReadsAgainAndReopensTheAccessLog(t *testing.T) {
 	w := newWorkload(t, "v1")
 	log := filepath.Join(t.TempDir(), "access.log")
-	args := append(at(freePort(t)), "--access-log", log)
-	p, _ := folder(t, args, "all.yaml", gateway+service("shop", "v1", w.port)+routes("r", "/", "shop", "v1"))
+	args := append(onFreePort(t), "--access-log", log)
+	p, _ := folder(t, args, "all.yaml", shop(w))
 	logged := func(path string) {
 		t.Helper()
-		until(t, "a line about "+path, func() bool {
+		meshtest.Until(t, "a line about "+path, func() bool {
 			text, err := os.ReadFile(log)
 			return err == nil && strings.Contains(string(text), `"GET `+path+` HTTP/1.1" 200 - via_upstream`)
 		})
@@ -220,14 +227,14 @@ func TestHangupReadsAgainAndReopensTheAccessLog(t *testing.T) {
 	n := p.log.count()
 	p.signal(t, syscall.SIGHUP)
 	p.log.wait(t, n, `configuration reloaded`)
-	until(t, "the log is there again", func() bool { _, err := os.Stat(log); return err == nil })
+	meshtest.Until(t, "the log is there again", func() bool { _, err := os.Stat(log); return err == nil })
 	p.servedBy(t, "/headers?second")
 	logged("/headers?second")
 }
 
 func TestPortThatCannotBeBoundAtStartEndsRun(t *testing.T) {
 	w := newWorkload(t, "v1") // its port is taken
-	file := write(t, t.TempDir(), "all.yaml", gateway+service("shop", "v1", w.port)+routes("r", "/", "shop", "v1"))
+	file := write(t, t.TempDir(), "all.yaml", shop(w))
 	args := append([]string{"run", "-f", file, "--admin", "", "--bind", "127.0.0.1"}, at(w.port)...)
 	p := launch(t, args...)
 	p.log.wait(t, 0, fmt.Sprintf(`^umbra: .*127\.0\.0\.1:%d .*Gateway port 80.*80=%[1]d.*address already in use`, w.port))

@@ -5,19 +5,8 @@ package scenarios
 import (
 	"fmt"
 
-	"github.com/umbra-mesh/umbra/internal/admin"
+	"github.com/umbra-mesh/umbra/test/meshtest"
 )
-
-type mirrorCounts = admin.Mirror
-
-// gateway is the least of one, on port 80 for all hosts.
-const gateway = `
----
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: gateway}
-spec: {servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}]}
-`
 
 // service has port 8000 and a subset for each pair of a version and its workload's loopback port.
 func service(name string, pairs ...any) string {
@@ -48,16 +37,9 @@ spec: {host: %[1]s, subsets: [%[2]s]}
 `, name, subsets)
 }
 
-// external is a host with port 80 at a loopback port.
-func external(host string, port uint16) string {
-	return fmt.Sprintf(`
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: %[1]s}
-spec: {hosts: [%[1]s], location: MESH_EXTERNAL, resolution: STATIC,
-  ports: [{number: 80, name: http, protocol: HTTP}], endpoints: [{address: 127.0.0.1, ports: {http: %[2]d}}]}
-`, host, port)
+// shop is a Gateway that sends everything to one workload.
+func shop(w *workload) string {
+	return meshtest.Gateway + service("shop", "v1", w.port) + routes("r", "/", "shop", "v1")
 }
 
 // routes is a VirtualService that sends everything on a prefix to a subset of a service.

@@ -3,12 +3,8 @@
 package scenarios
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -16,11 +12,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/umbra-mesh/umbra/examples"
 	"github.com/umbra-mesh/umbra/internal/admin"
 	"github.com/umbra-mesh/umbra/internal/app"
+	"github.com/umbra-mesh/umbra/test/meshtest"
 )
 
 // example is a file of the examples with pairs of texts replaced, each of which it has once.
@@ -59,67 +55,22 @@ func write(t *testing.T, dir, name, text string) string {
 	return path
 }
 
-// freePort is a loopback port below those that the system gives to outgoing connections, so that only a test that wants
-// it takes it.
-func freePort(t *testing.T) uint16 {
-	t.Helper()
-	for range 200 {
-		n := uint16(10000 + rand.IntN(20000))
-		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", n)); err == nil {
-			l.Close()
-			return n
-		}
-	}
-	t.Fatal("no free port")
-	return 0
-}
-
 // proxy is a running Umbra, wherever it runs.
-type proxy struct {
-	addr  string // of its listener, host:port
-	admin string // of its pages
-	app   *app.App
-}
+type proxy struct{ *meshtest.Umbra }
 
 // serve runs Umbra in this process by a text, Gateway port 80 on a free port.
 func serve(t *testing.T, text string, change ...func(*app.Options)) proxy {
 	t.Helper()
-	gateway := freePort(t)
-	opts := app.Options{
-		Input: app.Input{
-			Paths: []string{"-"}, Stdin: strings.NewReader(text), Namespace: "default",
-			Bind: "127.0.0.1", Ports: map[uint32]uint32{80: uint32(gateway)},
-		},
-		Admin: "127.0.0.1:0", Workers: 2, Logger: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{
-			Level: slog.LevelError,
-		})),
-	}
+	opts := meshtest.Options(t, text, meshtest.FreePort(t))
 	for _, f := range change {
 		f(&opts)
 	}
-	a, err := app.New(opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(a.Close)
-	p := proxy{app: a, admin: a.Admin(), addr: fmt.Sprintf("127.0.0.1:%d", gateway)}
-	if opts.Outbound.IsValid() {
-		p.addr = opts.Outbound.String()
-	}
-	return p
+	return proxy{meshtest.Run(t, opts)}
 }
 
 func outbound(t *testing.T) func(*app.Options) {
-	addr := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), freePort(t))
+	addr := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), meshtest.FreePort(t))
 	return func(o *app.Options) { o.Outbound = addr }
-}
-
-// testWriter brings what a proxy logs into the test's output.
-type testWriter struct{ t *testing.T }
-
-func (w testWriter) Write(p []byte) (int, error) {
-	w.t.Log(strings.TrimSpace(string(p)))
-	return len(p), nil
 }
 
 // page reads an admin page.
@@ -130,64 +81,41 @@ func (p proxy) page(t *testing.T, path string) string {
 
 func (p proxy) ask(t *testing.T, method, path string) string {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, "http://"+p.admin+path, nil)
+	body, err := p.Ask(method, path)
 	if err != nil {
 		t.Fatal(err)
-	}
-	resp, body := do(t, &http.Transport{DisableKeepAlives: true}, req)
-	if resp.StatusCode != http.StatusOK {
-		t.Fatalf("%s %s: %s: %s", method, path, resp.Status, body)
 	}
 	return body
 }
 
+// mirrors is one snapshot of them; the identity must hold in it.
 func (p proxy) mirrors(t *testing.T) []admin.Mirror {
 	t.Helper()
-	var list []admin.Mirror
-	if err := json.Unmarshal([]byte(p.page(t, "/mirrors")), &list); err != nil {
+	list, err := p.Mirrors()
+	if err != nil {
 		t.Fatal(err)
 	}
 	return list
 }
 
-// settled returns what is counted for the one mirror once no copy is under way, and holds the identity.
-func (p proxy) settled(t *testing.T) admin.Mirror {
+// settled returns what is counted for the one mirror once no copy is under way.
+func (p proxy) settled(t *testing.T) (m admin.Mirror) {
 	t.Helper()
-	var m admin.Mirror
-	until(t, "copies have ended", func() bool {
+	meshtest.Until(t, "copies have ended", func() bool {
 		list := p.mirrors(t)
 		if len(list) != 1 {
 			t.Fatalf("%d mirrors, want one", len(list))
 		}
 		m = list[0]
-		sum := m.Delivered + m.InFlight
-		for _, n := range m.Dropped {
-			sum += n
-		}
-		if sum != m.Selected {
-			t.Fatalf("selected %d is not delivered, dropped and in flight: %+v", m.Selected, m)
-		}
 		return m.InFlight == 0
 	})
 	return m
 }
 
-// until asks again and again what gives no event: the state of a process, seen from outside.
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(patience); !ok(); <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatalf("not after %s: %s", patience, what)
-		}
-	}
-}
-
 // do makes one request and reads its answer.
 func do(t *testing.T, tr *http.Transport, req *http.Request) (*http.Response, string) {
 	t.Helper()
-	client := &http.Client{Transport: tr, Timeout: patience}
+	client := &http.Client{Transport: tr, Timeout: meshtest.Patience}
 	resp, err := client.Do(req)
 	if err != nil {
 		t.Fatal(err)
@@ -203,7 +131,7 @@ func do(t *testing.T, tr *http.Transport, req *http.Request) (*http.Response, st
 // get makes one request with a Host on a connection of its own.
 func (p proxy) get(t *testing.T, host, path string) (*http.Response, string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+p.addr+path, nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+p.Addr+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +145,7 @@ func (p proxy) load(t *testing.T, n int, path string, check func(*http.Response)
 	const clients = 8
 	tr := &http.Transport{MaxIdleConnsPerHost: clients, DisableCompression: true}
 	defer tr.CloseIdleConnections()
-	client := &http.Client{Transport: tr, Timeout: patience}
+	client := &http.Client{Transport: tr, Timeout: meshtest.Patience}
 	todo := make(chan int, n)
 	for i := range n {
 		todo <- i
@@ -228,7 +156,7 @@ func (p proxy) load(t *testing.T, n int, path string, check func(*http.Response)
 	for range clients {
 		sending.Go(func() {
 			for i := range todo {
-				if err := once(client, fmt.Sprintf("http://%s%s?n=%d", p.addr, path, i), check); err != nil {
+				if err := once(client, fmt.Sprintf("http://%s%s?n=%d", p.Addr, path, i), check); err != nil {
 					errs <- err
 					return
 				}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/umbra-mesh/umbra/test/meshtest"
 )
 
 // containing is how many lines contain what.
@@ -24,8 +26,8 @@ func (l *lines) containing(what string) (n int) {
 func TestSecondSignalWritesTheAccessLogOut(t *testing.T) {
 	w, _ := slow(t)
 	log := filepath.Join(t.TempDir(), "access.log")
-	p, _ := folder(t, append(at(freePort(t)), "--access-log", log), "all.yaml",
-		gateway+service("shop", "v1", w.port)+routes("r", "/slow", "shop", "v1"))
+	p, _ := folder(t, append(onFreePort(t), "--access-log", log), "all.yaml",
+		meshtest.Gateway+service("shop", "v1", w.port)+routes("r", "/slow", "shop", "v1"))
 	answer := hold(t, p, w)
 	p.get(t, "x", "/nowhere") // answered 404 here; its line waits in the worker's buffer
 	p.signal(t, syscall.SIGTERM)
@@ -42,8 +44,8 @@ func TestSecondSignalWritesTheAccessLogOut(t *testing.T) {
 
 func TestInputThatCannotBeReadIsSaidAndChangesNothing(t *testing.T) {
 	w := newWorkload(t, "v1")
-	text := gateway + service("shop", "v1", w.port) + routes("r", "/", "shop", "v1")
-	p, dir := folder(t, at(freePort(t)), "all.yaml", text)
+	text := shop(w)
+	p, dir := folder(t, onFreePort(t), "all.yaml", text)
 	n := p.log.count()
 	if err := os.Remove(filepath.Join(dir, "all.yaml")); err != nil {
 		t.Fatal(err)
@@ -52,7 +54,7 @@ func TestInputThatCannotBeReadIsSaidAndChangesNothing(t *testing.T) {
 	if got := p.servedBy(t, "/"); got != "v1" {
 		t.Errorf("served by %q", got)
 	}
-	until(t, "/ready and the gauge say it", func() bool {
+	meshtest.Until(t, "/ready and the gauge say it", func() bool {
 		return strings.Contains(p.page(t, "/ready"), "1 configuration problem:\nread input: no .yaml") &&
 			strings.Contains(p.page(t, "/stats/prometheus"), rejected("input"))
 	})
@@ -70,9 +72,9 @@ func TestReloadLogsWhatIsNewAndWhichMirrorsChanged(t *testing.T) {
 		return routes("r", "/", "shop", "v1") +
 			"    mirror: {host: shop.default.svc.cluster.local, subset: v1}\n    mirrorPercentage: {value: " + share + "}\n"
 	}
-	base := gateway + service("shop", "v1", w.port)
-	p, dir := folder(t, at(freePort(t)), "base.yaml", base, "routes.yaml", mirrored("10"))
-	const note = "all methods are mirrored"
+	base := meshtest.Gateway + service("shop", "v1", w.port)
+	p, dir := folder(t, onFreePort(t), "base.yaml", base, "routes.yaml", mirrored("10"))
+	const note = "are mirrored too"
 	p.log.wait(t, 0, note)
 	n := p.log.count()
 	write(t, dir, "routes.yaml", mirrored("20"))
@@ -89,8 +91,7 @@ func TestReloadLogsWhatIsNewAndWhichMirrorsChanged(t *testing.T) {
 
 func TestKillSwitchIsLoggedOnceWithItsCaller(t *testing.T) {
 	w := newWorkload(t, "v1")
-	p, _ := folder(t, at(freePort(t)), "all.yaml",
-		gateway+service("shop", "v1", w.port)+routes("r", "/", "shop", "v1"))
+	p, _ := folder(t, onFreePort(t), "all.yaml", shop(w))
 	n := p.log.count()
 	p.ask(t, "POST", "/mirrors?enabled=false")
 	p.log.wait(t, n, `mirrors switched.* enabled=false by=127\.0\.0\.1:`)
@@ -101,8 +102,8 @@ func TestKillSwitchIsLoggedOnceWithItsCaller(t *testing.T) {
 
 func TestAnEmptiedFileGoesOnBeingServedAndIsSaid(t *testing.T) {
 	w := newWorkload(t, "v1")
-	text := gateway + service("shop", "v1", w.port) + routes("r", "/", "shop", "v1")
-	p, dir := folder(t, at(freePort(t)), "all.yaml", text)
+	text := shop(w)
+	p, dir := folder(t, onFreePort(t), "all.yaml", text)
 	for what, broken := range map[string]string{
 		"an empty file": "",
 		"a bad Gateway": strings.Replace(text, "protocol: HTTP", "protocol: HTTPX", 1),

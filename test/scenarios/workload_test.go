@@ -13,10 +13,9 @@ import (
 	"time"
 
 	"github.com/mccutchen/go-httpbin/v2/httpbin"
-)
 
-// patience is how long a test waits for something that must happen: long, for it only matters when it does not.
-const patience = 20 * time.Second
+	"github.com/umbra-mesh/umbra/test/meshtest"
+)
 
 // request is what a workload saw.
 type request struct {
@@ -80,7 +79,7 @@ func (w *workload) count() int { return len(w.all()) }
 // wait returns what was seen once that is n requests.
 func (w *workload) wait(t *testing.T, n int) []request {
 	t.Helper()
-	deadline := time.NewTimer(patience)
+	deadline := time.NewTimer(meshtest.Patience)
 	defer deadline.Stop()
 	for {
 		if seen := w.all(); len(seen) >= n {
