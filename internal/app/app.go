@@ -241,10 +241,13 @@ func (a *App) Reload() { a.reload(time.Now()) }
 
 // reload is Reload as it was asked for at some time, for it may have to wait for the one before.
 func (a *App) reload(asked time.Time) {
+	if a.draining.Load() { // which has the lock to its end
+		return
+	}
 	a.reloads.Lock()
 	defer a.reloads.Unlock()
 	late := time.Since(asked)
-	if a.draining.Load() {
+	if a.draining.Load() { // by now
 		return
 	}
 	res, problems, err := a.control.next()
@@ -273,7 +276,9 @@ func (a *App) Watch(ctx context.Context) {
 	var reloading sync.WaitGroup
 	reloading.Go(func() {
 		for at := range asked {
-			a.reload(at)
+			if ctx.Err() == nil {
+				a.reload(at)
+			}
 		}
 	})
 	a.control.loader.Watch(ctx, func() {

@@ -38,6 +38,9 @@ type Clusters interface {
 // before it together.
 const firstAnswer = 3 * time.Second
 
+// leastPatience is what a set has for its names in any case, however late it is: most are answered in milliseconds.
+const leastPatience = 250 * time.Millisecond
+
 // Mirrors is where copies go: the same target for the same slot, the same counters for the same names until Retire says
 // that nothing in force uses them any more.
 type Mirrors interface {
@@ -117,7 +120,7 @@ func (b *Builder) ApplyLate(r *xds.Resources, late time.Duration) []xds.Nack {
 	asked := time.Now().Add(-late)
 	b.applying.Lock()
 	defer b.applying.Unlock()
-	patience := firstAnswer - time.Since(asked)
+	patience := max(firstAnswer-time.Since(asked), leastPatience)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.looked = false

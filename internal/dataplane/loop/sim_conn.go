@@ -53,6 +53,7 @@ type way struct {
 	fin     bool  // sent
 	ended   bool  // it arrived
 	reset   bool  // a RST arrived
+	cut     bool  // bytes on the way were lost, and a FIN behind them
 	news    func(fin, rst bool)
 }
 
@@ -114,7 +115,7 @@ func (v *way) end() {
 	if !v.fin {
 		v.fin = true
 		v.at(func() {
-			if !v.reset {
+			if !v.reset && !v.cut {
 				v.ended = true
 				v.news(true, false)
 			}
@@ -125,7 +126,8 @@ func (v *way) end() {
 // abort sends a RST; what is on the way gets there as far as luck has it.
 func (v *way) abort() {
 	if n := v.travelling(); n > 0 {
-		v.buf = v.buf[:v.arrived+v.c.link.r.IntN(n+1)]
+		left := v.c.link.r.IntN(n + 1)
+		v.buf, v.cut = v.buf[:v.arrived+left], left < n
 	}
 	v.fin = true
 	v.at(func() {

@@ -23,7 +23,7 @@ func (wk *Worker) debugging() bool {
 // tell logs a request that did not simply get an upstream's answer. Queries may hold secrets and are left out.
 func (s *Stream) tell() {
 	cut := s.details == shutdown || s.details == listenerGone
-	if s.flag == "" && !cut || !s.wk.debugging() {
+	if s.flag == "" && !cut || s.status == 0 && s.d.blank() || !s.wk.debugging() {
 		return
 	}
 	h := &s.head

@@ -184,7 +184,7 @@ func (s *Stream) breakOff(flag, details string) {
 	d := s.d
 	s.last = true
 	s.tap.Abort()
-	if s.answering && s.answerOpen {
+	if s.answering && s.answerOpen || flag == "DC" && d.io.Full() { // a client that left and takes nothing is not waited for
 		d.abort()
 	} else {
 		d.closeFlushed()

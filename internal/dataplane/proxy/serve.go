@@ -171,11 +171,8 @@ func (s *Stream) Freed() bool {
 	return true
 }
 
-// Refused implements upstream.Waiter.
-func (s *Stream) Refused(f upstream.Failure) {
-	s.waiting = false
-	s.Failed(nil, f)
-}
+// Refused implements upstream.Waiter. That one connection was refused is told of its host once, not for all in line.
+func (s *Stream) Refused(f upstream.Failure) { s.Failed(nil, f) }
 
 // acquire takes a connection to the host; one that has to be dialled says Connected or Failed later.
 func (s *Stream) acquire(fresh bool) {

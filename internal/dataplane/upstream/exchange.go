@@ -18,7 +18,7 @@ type Exchange interface {
 	AnswerData(c *Conn, b chunk.Bytes)
 	// AnswerEnd tells that the answer is complete. trailers die with the call.
 	AnswerEnd(c *Conn, trailers []codec.Field)
-	// Writable tells that the unsent part of the request fell under loop.LowWater again.
+	// Writable tells that the unsent part of the request fell under a quarter of the connection's mark again.
 	Writable(c *Conn)
 	// Failed tells that the connection is gone, or of no use.
 	Failed(c *Conn, f Failure)
