@@ -164,31 +164,34 @@ func TestCopiesInFlightAndInLineAreBounded(t *testing.T) {
 		{"no line", 4, all, all, 0, 4, 0},
 		{"none allowed", 0, 0, all, all, 0, 0},
 	} {
-		r := newRig(t, mirror.Limits{Timeout: 500 * time.Millisecond, MaxInFlight: bound.limit})
-		var served atomic.Int64
-		b := newFar(t, func(c *faulty.Conn) { c.Request(); c.Hang() })
-		r.cluster("a", origin(t, echo(&served)))
-		r.cluster("b", b.addr)
-		cfg := *r.clusters.Slot("b").Cluster().Config()
-		cfg.MaxRequests, cfg.MaxConnections, cfg.MaxPending = bound.requests, bound.connections, bound.pending
-		r.clusters.Set(cfg)
-		r.serve(r.to("a", r.policy("b", 100)))
-		const n = 30
-		s := r.mirrors.Stats("test", "b")
-		for range n {
-			r.must(nil, false)
-		}
-		eventually(t, "the rest is refused at once", func() bool {
-			return s.Counts().Dropped["overflow"] == n-bound.places-bound.line
+		t.Run(bound.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, mirror.Limits{Timeout: 3 * time.Second, MaxInFlight: bound.limit})
+			var served atomic.Int64
+			b := newFar(t, func(c *faulty.Conn) { c.Request(); c.Hang() })
+			r.cluster("a", origin(t, echo(&served)))
+			r.cluster("b", b.addr)
+			cfg := *r.clusters.Slot("b").Cluster().Config()
+			cfg.MaxRequests, cfg.MaxConnections, cfg.MaxPending = bound.requests, bound.connections, bound.pending
+			r.clusters.Set(cfg)
+			r.serve(r.to("a", r.policy("b", 100)))
+			const n = 30
+			s := r.mirrors.Stats("test", "b")
+			for range n {
+				r.must(nil, false)
+			}
+			eventually(t, "the rest is refused at once", func() bool {
+				return s.Counts().Dropped["overflow"] == n-bound.places-bound.line
+			})
+			eventually(t, "places are taken", func() bool { return int64(b.seenAll()) == bound.places })
+			if got := s.Counts(); got.Live != bound.places+bound.line {
+				t.Errorf("%+v", got)
+			}
+			got := r.copiesEnded("b")
+			if got.Dropped["timeout"] != bound.places+bound.line {
+				t.Errorf("%+v", got)
+			}
 		})
-		eventually(t, "places are taken", func() bool { return int64(b.seenAll()) == bound.places })
-		if got := s.Counts(); got.Live != bound.places+bound.line {
-			t.Errorf("%s: %+v", bound.name, got)
-		}
-		got := r.copiesEnded("b")
-		if got.Dropped["timeout"] != bound.places+bound.line {
-			t.Errorf("%s: %+v", bound.name, got)
-		}
 	}
 }
 

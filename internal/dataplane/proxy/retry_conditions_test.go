@@ -89,7 +89,7 @@ func TestEachConditionRetriesItsFailuresAndNoOthers(t *testing.T) {
 				before := r.metric("envoy_cluster_upstream_rq_retry")
 				b := *a
 				b.Retry = &proxy.Retry{
-					On: on, Max: 1, BaseInterval: time.Millisecond, Codes: []int{503}, PerTryTimeout: brief / 5,
+					On: on, Max: 1, BaseInterval: time.Millisecond, Codes: []int{503}, PerTryTimeout: brief,
 					Headers: header(t, route.HeaderMatch{Name: "x-again", Kind: route.HeaderPrefix, Value: "pl"}),
 				}
 				r.serve(&b)

@@ -199,8 +199,8 @@ func TestPerTryTimeoutDoesNotRunDuringTheBackOff(t *testing.T) {
 		w.send(empty200)
 	}))
 	a := r.to("a")
-	a.Retry.PerTryTimeout = brief
-	a.Retry.BaseInterval, a.Retry.MaxInterval = 4*brief, 4*brief
+	a.Retry.PerTryTimeout = 4 * brief // a slow machine needs some of it
+	a.Retry.BaseInterval, a.Retry.MaxInterval = 16*brief, 16*brief
 	r.serve(a)
 	for range 4 { // the back-off is longer than the limit in three of four
 		if code, _ := r.get("/"); code != 200 {
