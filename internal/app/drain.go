@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package app
+
+import "time"
+
+// This file is how the process ends.
+
+// Drain stops accepting, lets requests under way end, then copies for at most 5 s, and returns when all is quiet or
+// DrainTimeout is over.
+func (a *App) Drain() {
+	a.draining.Store(true)
+	if a.door != nil {
+		a.door.Close() // a handover under way comes to nothing
+	}
+	began := time.Now()
+	deadline := time.NewTimer(a.opts.DrainTimeout)
+	defer deadline.Stop()
+	a.builder.Hurry()
+	a.reloads.Lock() // a reload under way ends first: it must not open what is closed here
+	defer a.reloads.Unlock()
+	a.listeners.stop()
+	quiet := make(chan struct{}, len(a.workers))
+	left := a.opts.DrainTimeout - time.Since(began)
+	left -= min(left/10, time.Second) // copies are dropped and counted before the deadline here
+	a.server.Drain(copyGrace, left, func() { quiet <- struct{}{} })
+	for range a.workers {
+		select {
+		case <-quiet:
+		case <-deadline.C:
+			a.opts.Logger.Warn("drain timeout: what is left is cut", "after", a.opts.DrainTimeout)
+			return // Close cuts
+		}
+	}
+	a.allWorkers(func(done func()) { // what was counted in the turn that was the last is published after it
+		for _, w := range a.workers {
+			w.Post(done)
+		}
+	})
+	// Answers that are written but not yet taken by their clients.
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for a.connections() > 0 {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			a.opts.Logger.Warn("drain timeout: what is left is cut", "after", a.opts.DrainTimeout)
+			return
+		}
+	}
+	a.opts.Logger.Info("drained", "after", time.Since(began).Round(time.Millisecond))
+}
+
+func (a *App) connections() (n int) {
+	for _, w := range a.workers {
+		n += w.Conns()
+	}
+	return n
+}
+
+// allWorkers has each worker do something and call done, and waits for that.
+func (a *App) allWorkers(do func(done func())) {
+	ended := make(chan struct{}, len(a.workers))
+	do(func() { ended <- struct{}{} })
+	late := time.NewTimer(workerTime)
+	defer late.Stop()
+	for range a.workers {
+		select {
+		case <-ended:
+		case <-late.C:
+			return
+		}
+	}
+}
+
+// workerTime is for workers that run; one that has stopped does not answer.
+const workerTime = 200 * time.Millisecond
+
+// Close ends everything at once. Drain first to lose nothing.
+func (a *App) Close() {
+	if a.listeners != nil {
+		a.listeners.stop()
+	}
+	if a.door != nil {
+		a.door.Close()
+	}
+	if a.admin != nil {
+		a.closeAdmin()
+	}
+	if a.server != nil {
+		a.allWorkers(a.server.Cut) // both ends see that what is under way is not whole
+	}
+	if a.listeners != nil {
+		a.listeners.end()
+	}
+	if a.clusters != nil {
+		a.clusters.Close()
+	}
+	a.stop()
+	a.running.Wait()
+	a.stopTracing()
+	if a.log != nil {
+		if err := a.log.Close(); err != nil {
+			a.opts.Logger.Error("access log not written whole", "error", err)
+		}
+	}
+}
