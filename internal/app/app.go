@@ -43,6 +43,9 @@ const (
 	startGCPercent = 200
 )
 
+// settleTime is what workers on a busy machine get to end a turn before a cluster that has no routes goes.
+const settleTime = 2 * time.Second
+
 // copyGrace is what copies get to end when production has.
 const copyGrace = 5 * time.Second
 
@@ -151,6 +154,7 @@ func New(opts Options) (*App, error) {
 	a.listeners.from = from
 	a.builder = build.New(build.Deps{
 		Clusters: a.clusters, Mirrors: a.mirrors, Listeners: a.listeners, RouteStats: a.server.NewRouteStats,
+		Settle: func() { a.nextTurn(settleTime) },
 	})
 
 	a.pressure = a.newPressure()

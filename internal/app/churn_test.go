@@ -164,7 +164,11 @@ func (c *churn) ask(client *http.Client, port, host int, r *rand.Rand) (status i
 	if resp.StatusCode == 200 && string(got) != text {
 		return 0, "", errors.New("the answer is not what was sent")
 	}
-	return resp.StatusCode, resp.Header.Get("X-Served-By"), nil
+	by = resp.Header.Get("X-Served-By")
+	if by == "" {
+		by = string(got) // the proxy itself
+	}
+	return resp.StatusCode, by, nil
 }
 
 // tunneller opens tunnels, and holds that they end with their listeners alone.

@@ -32,11 +32,7 @@ func (a *App) Drain() {
 			return // Close cuts
 		}
 	}
-	a.allWorkers(func(done func()) { // what was counted in the turn that was the last is published after it
-		for _, w := range a.workers {
-			w.Post(done)
-		}
-	})
+	a.nextTurn(workerTime) // what was counted in the turn that was the last is published after it
 	// Answers that are written but not yet taken by their clients.
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -58,11 +54,22 @@ func (a *App) connections() (n int) {
 	return n
 }
 
-// allWorkers has each worker do something and call done, and waits for that.
-func (a *App) allWorkers(do func(done func())) {
+// nextTurn waits until each worker that runs has ended the turn it is in, for so long at most.
+func (a *App) nextTurn(limit time.Duration) {
+	a.allWorkers(limit, func(done func()) {
+		for _, w := range a.workers {
+			if !w.Post(done) {
+				done()
+			}
+		}
+	})
+}
+
+// allWorkers has each worker do something and call done, and waits for that, for so long at most.
+func (a *App) allWorkers(limit time.Duration, do func(done func())) {
 	ended := make(chan struct{}, len(a.workers))
 	do(func() { ended <- struct{}{} })
-	late := time.NewTimer(workerTime)
+	late := time.NewTimer(limit)
 	defer late.Stop()
 	for range a.workers {
 		select {
@@ -88,7 +95,7 @@ func (a *App) Close() {
 		a.closeAdmin()
 	}
 	if a.server != nil {
-		a.allWorkers(a.server.Cut) // both ends see that what is under way is not whole
+		a.allWorkers(workerTime, a.server.Cut) // both ends see that what is under way is not whole
 	}
 	if a.listeners != nil {
 		a.listeners.end()

@@ -171,8 +171,8 @@ func admit[M resource](m M, e *entry[M], set func(M, *entry[M]) *fault) *fault {
 	return set(m, e)
 }
 
-// removeAbsent takes away what the update did not give, in order of names.
-func removeAbsent[M resource](u *update, accepted shelf[M], remove func(name string, e *entry[M])) {
+// absent are the names of what the update did not give, in order.
+func absent[M resource](u *update, accepted shelf[M]) []string {
 	var gone []string
 	for name, e := range accepted {
 		if e.update != u.number {
@@ -180,7 +180,12 @@ func removeAbsent[M resource](u *update, accepted shelf[M], remove func(name str
 		}
 	}
 	slices.Sort(gone)
-	for _, name := range gone {
+	return gone
+}
+
+// removeAbsent takes away what the update did not give, in order of names.
+func removeAbsent[M resource](u *update, accepted shelf[M], remove func(name string, e *entry[M])) {
+	for _, name := range absent(u, accepted) {
 		remove(name, accepted[name])
 		delete(accepted, name)
 	}

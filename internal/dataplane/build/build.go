@@ -63,7 +63,10 @@ type Deps struct {
 	Listeners Listeners
 	// RouteStats returns the counters of a stat_prefix in a virtual host; each call is paired with a Release.
 	RouteStats func(virtualHost, prefix string) *proxy.RouteStats
-	Now        func() time.Time // for last_updated; nil: time.Now
+	// Settle returns when no request is between its route and its cluster any more, of those that were when it was
+	// called: what routes no longer lead to can go then. nil: there are no requests.
+	Settle func()
+	Now    func() time.Time // for last_updated; nil: time.Now
 }
 
 // Builder applies sets of resources, one after the other, and knows what is in force. Any goroutine may use it.
@@ -162,15 +165,20 @@ func (b *Builder) await(limit time.Duration) {
 	if !b.looked || limit <= 0 {
 		return
 	}
-	answered := make(chan struct{})
+	b.wait(func() { b.deps.Clusters.Await(limit) })
+}
+
+// wait lets readers go on while something is waited for, and waits no more when there is hurry.
+func (b *Builder) wait(something func()) {
+	over := make(chan struct{})
 	go func() {
-		defer close(answered)
-		b.deps.Clusters.Await(limit)
+		defer close(over)
+		something()
 	}()
 	b.mu.Unlock()
 	defer b.mu.Lock()
 	select {
-	case <-answered:
+	case <-over:
 	case <-b.hurry:
 	}
 }
@@ -190,6 +198,9 @@ func (b *Builder) removeAbsent(u *update) {
 		}
 		b.release(e.linked, nil)
 	})
+	if b.deps.Settle != nil && len(absent(u, b.clusters)) > 0 {
+		b.wait(b.deps.Settle) // a request that found its route in the former table finds the cluster too
+	}
 	removeAbsent(u, b.clusters, func(name string, e *entry[*clusterv3.Cluster]) {
 		b.deps.Clusters.Remove(name)
 		b.discount(&e.counted)

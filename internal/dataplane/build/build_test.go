@@ -62,7 +62,7 @@ func TestApplyMakesBeforeItBreaks(t *testing.T) {
 	next.Clusters[0].Name, next.Endpoints[0].ClusterName = "a2", "a2"
 	mustApply(t, b, next)
 	wantCalls(t, f, "set endpoints a2: 1", "set cluster a2", "set listener l2",
-		"remove listener l", "remove cluster a", "set endpoints a: 0")
+		"remove listener l", "settle", "remove cluster a", "set endpoints a: 0")
 }
 
 func TestApplyWorksOnWhatChangedOnly(t *testing.T) {

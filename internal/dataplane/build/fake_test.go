@@ -46,6 +46,7 @@ func newFar() (*far, *Builder) {
 			f.routes[s] = vhost + "/" + prefix
 			return s
 		},
+		Settle: func() { f.called("settle") },
 	})
 }
 

@@ -78,6 +78,7 @@ func TestEveryAddressOfEveryNameIsAHost(t *testing.T) {
 	withZone(t, func(t *testing.T, z *zone, d *Directory, w *loop.Worker) {
 		z.set("a.test", "192.0.2.3", "192.0.2.1", "2001:db8::1")
 		z.set("b.test", "192.0.2.1", "192.0.2.9")
+		z.mu.Lock() // no answer comes yet
 		d.Set(Config{Name: "c", Discovery: StrictDNS, DNSRefresh: time.Minute, DNSFamily: FamilyAll, Static: []Endpoint{
 			{Name: "a.test", Port: 80, Weight: 3}, {Name: "b.test", Port: 80, Hostname: "other"},
 			{Addr: netip.MustParseAddrPort("198.51.100.1:8080")},
@@ -86,6 +87,7 @@ func TestEveryAddressOfEveryNameIsAHost(t *testing.T) {
 		if n := len(c.Hosts()); n != 1 {
 			t.Errorf("%d hosts before the first answer", n)
 		}
+		z.mu.Unlock()
 		synctest.Wait()
 		want := []string{"192.0.2.1:80", "192.0.2.3:80", "[2001:db8::1]:80", "192.0.2.9:80", "198.51.100.1:8080"}
 		if diff := cmp.Diff(want, hostNames(c)); diff != "" {
@@ -137,11 +139,13 @@ func TestAFailedLookupKeepsTheLastAnswer(t *testing.T) {
 func TestALogicalNameIsOneHostThatMoves(t *testing.T) {
 	withZone(t, func(t *testing.T, z *zone, d *Directory, _ *loop.Worker) {
 		z.set("a.test", "192.0.2.9", "192.0.2.1")
+		z.mu.Lock() // no answer comes yet
 		d.Set(Config{Name: "c", Discovery: LogicalDNS, Static: []Endpoint{{Name: "a.test", Port: 80}}})
 		c := d.Slot("c").Cluster()
 		if n := len(c.Hosts()); n != 0 {
 			t.Errorf("%d hosts before the first answer", n)
 		}
+		z.mu.Unlock()
 		synctest.Wait()
 		if diff := cmp.Diff([]string{"a.test:80"}, hostNames(c)); diff != "" {
 			t.Fatal(diff)
