@@ -19,52 +19,82 @@ const (
 
 // Pool holds the free chunks of one worker. The zero value is ready.
 type Pool struct {
-	large, small   *Chunk
-	nLarge, nSmall int
-	segs           *segment
-	nSegs          int
+	large, small stack
+	segs         *segment
+	nSegs        int
+}
+
+// stack is the free chunks of one size, the one given back last on top.
+type stack struct {
+	top   *Chunk
+	n     int
+	least int // the lowest n since the last Ease: so many were not needed
+}
+
+func (s *stack) pop() *Chunk {
+	c := s.top
+	if c == nil {
+		return nil
+	}
+	s.top, c.next = c.next, nil
+	s.n--
+	s.least = min(s.least, s.n)
+	c.refs = 1
+	return c
+}
+
+func (s *stack) push(c *Chunk) {
+	c.next, s.top = s.top, c
+	s.n++
+}
+
+// ease drops half of what was not needed, and the last one too.
+func (s *stack) ease() {
+	for range (s.least + 1) / 2 {
+		c := s.top
+		s.top, c.next = c.next, nil
+		s.n--
+	}
+	s.least = s.n
 }
 
 // Large returns a chunk of Size bytes with one reference, the caller's.
 func (p *Pool) Large() *Chunk {
-	c := p.large
-	if c == nil {
-		return &Chunk{buf: make([]byte, Size), refs: 1, pool: p}
+	if c := p.large.pop(); c != nil {
+		return c
 	}
-	p.large, c.next = c.next, nil
-	p.nLarge--
-	c.refs = 1
-	return c
+	return &Chunk{buf: make([]byte, Size), refs: 1, pool: p}
 }
 
 // Small returns a chunk of Small bytes with one reference, the caller's.
 func (p *Pool) Small() *Chunk {
-	c := p.small
-	if c == nil {
-		return &Chunk{buf: make([]byte, Small), refs: 1, pool: p}
+	if c := p.small.pop(); c != nil {
+		return c
 	}
-	p.small, c.next = c.next, nil
-	p.nSmall--
-	c.refs = 1
-	return c
+	return &Chunk{buf: make([]byte, Small), refs: 1, pool: p}
+}
+
+// Free is the number of free chunks.
+func (p *Pool) Free() int { return p.large.n + p.small.n }
+
+// Ease leaves half of the chunks that were free all the time since the call before to the collector. Called every few
+// seconds, it has the memory of a burst go when the burst is over, while what is in steady use stays.
+func (p *Pool) Ease() {
+	p.large.ease()
+	p.small.ease()
 }
 
 // Trim leaves all free chunks to the collector.
-func (p *Pool) Trim() {
-	p.large, p.nLarge = nil, 0
-	p.small, p.nSmall = nil, 0
-}
+func (p *Pool) Trim() { p.large, p.small = stack{}, stack{} }
 
 func (p *Pool) put(c *Chunk) {
 	poison(c.buf)
 	c.used = 0
 	switch {
-	case len(c.buf) == Size && p.nLarge < keepLarge:
-		c.next, p.large = p.large, c
-		p.nLarge++
-	case len(c.buf) == Small && p.nSmall < keepSmall:
-		c.next, p.small = p.small, c
-		p.nSmall++
+	case len(c.buf) == Size && p.large.n < keepLarge:
+		p.large.push(c)
+	case len(c.buf) == Small && p.small.n < keepSmall:
+		p.small.push(c)
 	}
 }
 

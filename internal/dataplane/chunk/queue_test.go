@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // gauge is a Meter that knows what is charged now and how often anything was.
@@ -124,8 +126,8 @@ func TestMeterIsChargedOnceForAChunkInManyQueues(t *testing.T) {
 	if g.now != 0 {
 		t.Error("charged though only production holds the chunk")
 	}
-	if production.Free(); p.nLarge != 1 {
-		t.Errorf("%d chunks in the pool, want 1", p.nLarge)
+	if production.Free(); p.large.n != 1 {
+		t.Errorf("%d chunks in the pool, want 1", p.large.n)
 	}
 }
 
@@ -222,8 +224,8 @@ func TestPoolKeepsABoundedNumberOfChunks(t *testing.T) {
 	for _, c := range chunks {
 		c.Release()
 	}
-	if p.nSmall != keepSmall || p.nLarge != keepLarge {
-		t.Errorf("pool keeps %d small and %d large chunks", p.nSmall, p.nLarge)
+	if p.small.n != keepSmall || p.large.n != keepLarge {
+		t.Errorf("pool keeps %d small and %d large chunks", p.small.n, p.large.n)
 	}
 }
 
@@ -340,5 +342,43 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 	turn()
 	if n := testing.AllocsPerRun(1000, turn); n != 0 {
 		t.Errorf("%v allocations a turn", n)
+	}
+}
+
+func TestWhatABurstLeftGoesByHalvesAndWhatIsInUseStays(t *testing.T) {
+	var p Pool
+	use := func(n int) {
+		var chunks []*Chunk
+		for range n {
+			chunks = append(chunks, p.Large(), p.Small())
+		}
+		for _, c := range chunks {
+			c.Release()
+		}
+	}
+	use(100)
+	p.Ease() // the burst was since the last one
+	if p.Free() != 200 {
+		t.Fatalf("%d chunks free at the end of a burst, want 200", p.Free())
+	}
+	var free []int
+	for range 9 {
+		use(10)
+		p.Ease()
+		free = append(free, p.large.n, p.small.n)
+	}
+	want := []int{55, 55, 32, 32, 21, 21, 15, 15, 12, 12, 11, 11, 10, 10, 10, 10, 10, 10}
+	if diff := cmp.Diff(want, free); diff != "" {
+		t.Error(diff)
+	}
+	for range 5 {
+		p.Ease()
+	}
+	if p.Free() != 0 {
+		t.Errorf("%d chunks free when none is used any more", p.Free())
+	}
+	use(1)
+	if p.Free() != 2 {
+		t.Errorf("%d chunks free, want 2", p.Free())
 	}
 }

@@ -5,10 +5,14 @@ package loop
 import (
 	"fmt"
 	"runtime/debug"
+	"time"
 )
 
 // keepEntries bounds the memory that lists keep from turn to turn.
 const keepEntries = 4096
+
+// easeEvery is how often a pool's free chunks that were not needed are looked at.
+const easeEvery = 5 * time.Second
 
 // keep empties a list and keeps its memory, unless that is large.
 func keep[T any](s []T) []T {
@@ -61,6 +65,10 @@ func (w *Worker) turn() error {
 	}
 	w.reap()
 	w.giveBack()
+	if !w.easing && w.Pool.Free() > 0 {
+		w.easing = true
+		w.Arm(&w.ease, easeEvery)
+	}
 	if w.worked && w.cfg.Publish != nil {
 		w.cfg.Publish()
 	}

@@ -57,6 +57,8 @@ type Worker struct {
 	worked    bool // in this turn
 	dead      []*Conn
 	frees     []Freer
+	ease      Timer
+	easing    bool // ease is armed
 
 	claimed bool         // the function that Hand runs has not adopted its connection yet
 	conns   atomic.Int64 // adopted or handed over, and not yet closed
@@ -99,6 +101,10 @@ func New(cfg Config) (*Worker, error) {
 
 func (w *Worker) begin(drv driver) {
 	w.drv = drv
+	w.ease.Init(func() {
+		w.easing = false
+		w.Pool.Ease()
+	})
 	w.rx = w.Pool.Large()
 	w.tick()
 	w.idle(true)
