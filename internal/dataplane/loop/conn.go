@@ -19,6 +19,7 @@ type Conn struct {
 	next  [2]*Conn    // in the lists of ready and of dirty ones
 	timer Timer       // connecting, then lingering
 	err   error       // what Gone will say
+	atEnd Freer       // nil: nobody
 
 	local, remote netip.AddrPort
 	sent, mark    uint64 // written; of it acknowledged at the last look of the lingering timer
@@ -184,6 +185,10 @@ func (c *Conn) owned(o Owner) {
 	}
 }
 
+// FreeAtEnd has f.Free called once the connection's socket is closed, at the end of that turn, however it comes to its
+// end and whoever owns it then: CloseFlushed may take a minute. Called once, on a connection that is not dead.
+func (c *Conn) FreeAtEnd(f Freer) { c.atEnd = f }
+
 // Write copies p into the unsent queue. After EndFlushed, CloseFlushed and a failed write it is dropped.
 func (c *Conn) Write(p []byte) {
 	if !c.is(isDead | closing | ending | shutSent | broken) {
@@ -316,7 +321,7 @@ func (c *Conn) expire() {
 		acked = c.acked()
 	}
 	switch {
-	case c.is(isDead):
+	case c.is(isDead), c.is(connecting) && c.events != 0: // or about to hear how connecting went
 	case c.is(connecting):
 		c.err = ErrConnectTimeout
 		w.ready(c)

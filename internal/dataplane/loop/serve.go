@@ -264,17 +264,25 @@ func (w *Worker) reap() {
 	for i, c := range w.dead {
 		w.dead[i] = nil
 		c.out.Free()
-		if c.fd < 0 {
-			continue
+		if c.fd >= 0 {
+			w.shut(c)
 		}
-		w.drv.shut(int(c.fd), c.is(resetting))
-		s := &w.slots[c.slot]
-		s.conn = nil
-		s.gen++
-		w.free = append(w.free, c.slot)
-		if c.is(adopted) {
-			w.conns.Add(-1)
+		if c.atEnd != nil {
+			c.atEnd.Free()
+			c.atEnd = nil
 		}
 	}
 	w.dead = keep(w.dead)
+}
+
+// shut closes c's socket and gives its slot back.
+func (w *Worker) shut(c *Conn) {
+	w.drv.shut(int(c.fd), c.is(resetting))
+	s := &w.slots[c.slot]
+	s.conn = nil
+	s.gen++
+	w.free = append(w.free, c.slot)
+	if c.is(adopted) {
+		w.conns.Add(-1)
+	}
 }

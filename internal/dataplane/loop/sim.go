@@ -21,6 +21,13 @@ type Sim struct {
 	// Fail hears of what a worker must never do: to call an owner back after the end, to stay busy for ever. Set it
 	// before the first worker.
 	Fail func(what string)
+	// Beside lets time pass, d of it, for what does not go by the Sim's clock, and returns when that has nothing more to
+	// do: in a bubble of testing/synctest a Sleep and a Wait. It is called after each round of turns with 0, and before
+	// the clock moves. By default nothing goes on beside the Sim.
+	Beside func(d time.Duration)
+	// Calendar is what the workers' calendar shows at an instant: a test steps it, as a machine's is. By default it runs
+	// with the clock.
+	Calendar func(time.Time) time.Time
 
 	now     int64
 	start   time.Time
@@ -50,7 +57,10 @@ type Link struct {
 
 // NewSim returns a network without workers, whose clock begins at start.
 func NewSim(start time.Time) *Sim {
-	return &Sim{start: start, places: map[netip.AddrPort]func(*Peer) Arrival{}, Fail: func(string) {}}
+	return &Sim{
+		start: start, places: map[netip.AddrPort]func(*Peer) Arrival{}, Fail: func(string) {},
+		Beside: func(time.Duration) {}, Calendar: func(t time.Time) time.Time { return t },
+	}
 }
 
 // NewWorker adds a worker, which Run and End run: its own Run must not be called.
@@ -76,7 +86,7 @@ func (s *Sim) NewWorker(cfg Config, seed uint64) *Worker {
 func (s *Sim) Now() time.Duration { return time.Duration(s.now) }
 
 // Date is the same instant on the calendar.
-func (s *Sim) Date() time.Time { return s.start.Add(time.Duration(s.now)) }
+func (s *Sim) Date() time.Time { return s.Calendar(s.start.Add(time.Duration(s.now))) }
 
 // After calls fn when d has passed, not before the turn in progress has ended.
 func (s *Sim) After(d time.Duration, fn func()) { s.at(s.now+max(int64(d), 0), fn) }
@@ -101,8 +111,7 @@ const maxTurns = 1 << 20
 
 // Run lets time pass until nothing is to happen any more, or not before until; then the clock is there.
 func (s *Sim) Run(until time.Duration) {
-	for {
-		s.turns()
+	for s.turns() {
 		next := int64(math.MaxInt64)
 		if len(s.due) > 0 {
 			next = s.due[0].when
@@ -112,19 +121,27 @@ func (s *Sim) Run(until time.Duration) {
 		}
 		if next > int64(until) {
 			if next != math.MaxInt64 {
-				s.now = max(s.now, int64(until))
+				s.pass(int64(until))
 			}
 			return
 		}
-		s.now = max(s.now, next)
+		s.pass(next)
 		for len(s.due) > 0 && s.due[0].when <= s.now {
 			heap.Pop(&s.due).(simEvent).fn()
 		}
 	}
 }
 
-// turns lets the workers take turns until none has anything to do now.
-func (s *Sim) turns() {
+// pass moves the clock, and what is beside it.
+func (s *Sim) pass(to int64) {
+	if to > s.now {
+		s.Beside(time.Duration(to - s.now))
+		s.now = to
+	}
+}
+
+// turns lets the workers take turns until none has anything to do now, and reports whether that came about.
+func (s *Sim) turns() bool {
 	for n := 0; ; n++ {
 		busy := false
 		for i, w := range s.workers {
@@ -138,11 +155,12 @@ func (s *Sim) turns() {
 			}
 		}
 		if !busy {
-			return
+			return true
 		}
+		s.Beside(0)
 		if n > maxTurns {
 			s.Fail("a worker stays busy for ever")
-			return
+			return false
 		}
 	}
 }

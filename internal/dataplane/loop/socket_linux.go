@@ -15,6 +15,14 @@ import (
 // copyLowat is TCP_NOTSENT_LOWAT of copies' sockets: kernel memory for an ill mirror is bounded apart from ours.
 const copyLowat = 128 << 10
 
+// copyReceive is SO_RCVBUF of copies' sockets, of which the kernel makes twice as much. Left to itself it lets a socket
+// that is read fast hold up to tcp_rmem's maximum, 6 MiB and more, for each copy whose answer comes faster than the
+// copies' part of the turns reads it. The bound costs copies nothing: answers up to 1 MiB are read as fast.
+//
+// SO_SNDBUF is left to the kernel: what is unsent has copyLowat, and what is sent and not acknowledged is no more than
+// the mirror's kernel wants to have.
+const copyReceive = 128 << 10
+
 // sockets are the plain socket calls of a driver, bare so that none allocates.
 type sockets struct {
 	iov [maxBuffers]unix.Iovec
@@ -71,6 +79,7 @@ func (*sockets) prepare(fd int, class Class) {
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	if class == Copy {
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, copyLowat)
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, copyReceive)
 	}
 }
 

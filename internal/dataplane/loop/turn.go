@@ -28,7 +28,7 @@ func (w *Worker) tick() {
 	w.now = w.clock()
 }
 
-// turn is one round of the loop: what became ready is collected; mailbox, timers, production; then copies for a bounded
+// turn is one round of the loop: what became ready is collected; mailbox, production, timers; then copies for a bounded
 // time; then what ended is given back.
 func (w *Worker) turn() error {
 	block := !w.pending()
@@ -48,13 +48,13 @@ func (w *Worker) turn() error {
 	if w.mail.run() {
 		w.worked = true
 	}
-	w.timers()
 	w.moved = 0
 	p := &w.lists[Production]
 	for n := p.ready.n; n > 0; n-- {
 		w.serve(p.ready.pop(linkReady))
 		w.worked = true
 	}
+	w.timers()
 	for n := p.dirty.n; n > 0; n-- {
 		w.flush(p.dirty.pop(linkDirty))
 		w.worked = true
