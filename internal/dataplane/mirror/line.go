@@ -18,26 +18,47 @@ const (
 )
 
 // lane is one worker's copies for one target that wait, first come first served, for a place at it: complete or not,
-// they lag within their window and run towards their deadline meanwhile.
+// they lag within their window and run towards their deadline meanwhile. It is there as long as a copy is in it.
 type lane struct {
 	local      *Local
 	target     *Target
 	head, tail *Copy
 	timer      loop.Timer
+	next       *lane // free list
 }
 
-// lane finds the worker's lane for a target, made at first use.
+// lane finds the worker's lane for a target, nil if no copy waits.
 func (l *Local) lane(t *Target) *lane {
+	if t.index >= len(l.lanes) {
+		return nil
+	}
+	return l.lanes[t.index]
+}
+
+// newLane makes the worker's lane for a target that has none.
+func (l *Local) newLane(t *Target) *lane {
+	ln := l.freeLanes
+	if ln == nil {
+		ln = &lane{local: l}
+		ln.timer.InitCopy(ln.wake)
+	} else {
+		l.freeLanes, ln.next = ln.next, nil
+	}
+	ln.target = t
 	for len(l.lanes) <= t.index {
 		l.lanes = append(l.lanes, nil)
 	}
-	ln := l.lanes[t.index]
-	if ln == nil {
-		ln = &lane{local: l, target: t}
-		ln.timer.InitCopy(ln.wake)
-		l.lanes[t.index] = ln
-	}
+	l.lanes[t.index] = ln
 	return ln
+}
+
+// end gives an empty lane back, so that it keeps no target alive.
+func (ln *lane) end() {
+	l := ln.local
+	l.w.Disarm(&ln.timer)
+	l.lanes[ln.target.index] = nil
+	ln.target = nil
+	ln.next, l.freeLanes = l.freeLanes, ln
 }
 
 // seize takes a place at the target for c, or puts c into the line.
@@ -46,9 +67,12 @@ func (c *Copy) seize() bool {
 		return c.placed
 	}
 	ln := c.local.lane(c.target)
-	if ln.head == nil && ln.target.takePlace() {
+	if ln == nil && c.target.takePlace() {
 		c.placed = true
 		return true
+	}
+	if ln == nil {
+		ln = c.local.newLane(c.target)
 	}
 	ln.push(c)
 	return false
@@ -56,19 +80,23 @@ func (c *Copy) seize() bool {
 
 // yield gives back what c has of the line or the place; the next in line gets it.
 func (c *Copy) yield() {
+	ln := c.local.lane(c.target)
 	switch {
 	case c.waiting:
-		c.local.lane(c.target).remove(c)
+		ln.remove(c)
 	case c.placed:
 		c.placed = false
 		c.target.places.Add(-1)
-		c.local.lane(c.target).wake()
+		if ln != nil {
+			ln.wake()
+		}
 	}
 }
 
 // wake lets copies go on for which there is a place now.
 func (ln *lane) wake() {
-	for ln.head != nil && ln.target.takePlace() {
+	t := ln.target
+	for ln.head != nil && t.takePlace() {
 		c := ln.head
 		ln.remove(c)
 		c.placed = true
@@ -105,7 +133,7 @@ func (ln *lane) remove(c *Copy) {
 	}
 	c.ahead, c.behind = nil, nil
 	if ln.head == nil {
-		ln.local.w.Disarm(&ln.timer)
+		ln.end()
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"weak"
 
 	"github.com/umbra-mesh/umbra/internal/dataplane/chunk"
 	"github.com/umbra-mesh/umbra/internal/dataplane/format"
@@ -88,7 +89,9 @@ type Engine struct {
 
 	// Guarded by mu.
 	mu      sync.Mutex
-	targets map[*upstream.Slot]*Target
+	targets map[weak.Pointer[upstream.Slot]]weak.Pointer[Target] // those that somebody holds
+	indexes int                                                  // of targets: so many were made
+	spare   []int                                                // of these, those of targets that are gone
 	stats   map[statsKey]*Stats
 }
 
@@ -96,7 +99,7 @@ type Engine struct {
 func NewEngine(cfg Config) *Engine {
 	e := &Engine{
 		epoch: time.Now(), cfg: cfg, limits: cfg.Limits.withDefaults(),
-		targets: map[*upstream.Slot]*Target{}, stats: map[statsKey]*Stats{},
+		targets: map[weak.Pointer[upstream.Slot]]weak.Pointer[Target]{}, stats: map[statsKey]*Stats{},
 	}
 	e.budget.limit = e.limits.Memory
 	e.enabled.Store(true)
@@ -123,18 +126,6 @@ func (e *Engine) Held() int64 { return e.budget.used.Load() }
 //
 // Not in it, as no mirror can make it grow: up to 15 KiB that each connection to one keeps of its last answer's head.
 func (e *Engine) MemoryLimit() int64 { return e.limits.Memory }
-
-// Target returns the live state for copies to a cluster; one for each cluster name.
-func (e *Engine) Target(slot *upstream.Slot) *Target {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	t := e.targets[slot]
-	if t == nil {
-		t = &Target{slot: slot, engine: e, index: len(e.targets)}
-		e.targets[slot] = t
-	}
-	return t
-}
 
 // budget is the process's memory for copies. It implements chunk.Meter: a chunk is charged once, from the first copy
 // that holds it to the last.
@@ -165,7 +156,8 @@ type Local struct {
 	freeTaps   int
 	freeCopies int
 	list       *Copy   // the live list
-	lanes      []*lane // by Target.index
+	lanes      []*lane // by Target.index; those that have copies
+	freeLanes  *lane   // as many as there were at once
 	live       int     // its length
 	recounted  int64   // loop time
 	closing    bool

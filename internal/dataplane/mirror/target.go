@@ -3,8 +3,10 @@
 package mirror
 
 import (
+	"runtime"
 	"sync/atomic"
 	"time"
+	"weak"
 
 	"github.com/umbra-mesh/umbra/internal/dataplane/upstream"
 )
@@ -24,7 +26,7 @@ type Target struct {
 	slot   *upstream.Slot
 	engine *Engine
 
-	index int // among the engine's targets
+	index int // no other target's that is there
 
 	inFlight  atomic.Int64 // copies with the target or in line
 	places    atomic.Int64 // of these, the ones with it
@@ -34,6 +36,36 @@ type Target struct {
 	failures atomic.Int32 // connects in a row
 	retryAt  atomic.Int64 // Local.time before which nobody dials
 	panics   atomic.Int32
+}
+
+// Target returns the live state for copies to a cluster: the same one for the same slot as long as anybody has it, be
+// it a policy in force or a copy under way. With the last of them it goes, its back-off and its panics too.
+func (e *Engine) Target(slot *upstream.Slot) *Target {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	key := weak.Make(slot)
+	if t := e.targets[key].Value(); t != nil {
+		return t
+	}
+	t := &Target{slot: slot, engine: e, index: e.indexes}
+	if n := len(e.spare); n > 0 {
+		t.index, e.spare = e.spare[n-1], e.spare[:n-1]
+	} else {
+		e.indexes++
+	}
+	e.targets[key] = weak.Make(t)
+	runtime.AddCleanup(t, func(index int) { e.dropTarget(key, index) }, t.index)
+	return t
+}
+
+// dropTarget forgets a target that was collected. No copy was in its lanes any more: another may have its index.
+func (e *Engine) dropTarget(key weak.Pointer[upstream.Slot], index int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.spare = append(e.spare, index)
+	if e.targets[key].Value() == nil { // else it was asked for again
+		delete(e.targets, key)
+	}
 }
 
 // Name is the target's cluster name.

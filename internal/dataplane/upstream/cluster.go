@@ -35,6 +35,7 @@ type Cluster struct {
 	endpoints []Endpoint // as configured
 	members   []member   // the same with names resolved, in force
 	names     map[dnsKey]*dnsName
+	awaits    bool        // it had hosts when its settings changed, and keeps them until all names have an answer
 	ejected   [2]int      // members, by loop.Class
 	timer     *time.Timer // sweeps and warm-ups; nil before the first
 	born      time.Time

@@ -22,6 +22,7 @@ type dnsKey struct {
 type dnsName struct {
 	stop  func()
 	addrs []netip.Addr // of the newest good answer
+	heard bool         // there was an answer, good or bad
 }
 
 // watchNames has the names looked up that a cluster's settings speak of, and no others. The caller holds mu.
@@ -53,7 +54,7 @@ func (d *Directory) watchNames(c *Cluster, cfg *Config) {
 			// The same name at another rate begins with what is known.
 			for other, m := range names {
 				if other.name == k.name && other.family == k.family && m.addrs == nil {
-					m.addrs = n.addrs
+					m.addrs, m.heard = n.addrs, n.heard
 				}
 			}
 		}
@@ -83,13 +84,28 @@ func (d *Directory) watchName(c *Cluster, k dnsKey) *dnsName {
 		} else {
 			d.count(c, UpdateSuccess, 1)
 		}
-		if addrs = k.family.choose(addrs); len(addrs) == 0 || slices.Equal(addrs, n.addrs) {
-			return
+		awaited := c.awaits && !n.heard
+		n.heard = true
+		addrs = k.family.choose(addrs)
+		changed := len(addrs) > 0 && !slices.Equal(addrs, n.addrs)
+		if changed {
+			n.addrs = addrs
 		}
-		n.addrs = addrs
-		d.update(c, time.Now())
+		if changed || awaited {
+			d.update(c, time.Now())
+		}
 	})
 	return n
+}
+
+// unheard reports whether a name of the cluster has had no answer yet. The caller holds mu.
+func (c *Cluster) unheard() bool {
+	for _, n := range c.names {
+		if !n.heard {
+			return true
+		}
+	}
+	return false
 }
 
 // choose is what a family keeps of an answer.

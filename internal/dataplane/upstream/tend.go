@@ -38,7 +38,7 @@ func (d *Directory) arm(c *Cluster, cfg *Config, now time.Time) {
 func (d *Directory) tend(c *Cluster) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.closed || d.slot(c.Name).Cluster() != c {
+	if s := d.inForce[c.Name]; d.closed || s == nil || s.Cluster() != c {
 		return
 	}
 	now := time.Now()

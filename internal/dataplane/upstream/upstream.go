@@ -8,8 +8,8 @@ package upstream
 import (
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
+	"weak"
 
 	"github.com/umbra-mesh/umbra/internal/dataplane/loop"
 	"github.com/umbra-mesh/umbra/internal/dataplane/resolve"
@@ -32,8 +32,9 @@ type Directory struct {
 	// Guarded by mu.
 	mu       sync.Mutex
 	closed   bool
-	slots    map[string]*Slot
-	services map[string]*service // by EDS service name
+	slots    map[string]weak.Pointer[Slot] // those that somebody holds
+	inForce  map[string]*Slot              // those that have a cluster
+	services map[string]*service           // by EDS service name; those that have endpoints or clusters
 }
 
 // service is the endpoints of one EDS service name and the clusters that have them.
@@ -51,7 +52,7 @@ func NewDirectory(workers []*loop.Worker, registry *stats.Registry) *Directory {
 func NewDirectoryWith(workers []*loop.Worker, registry *stats.Registry, lookup resolve.Lookup) *Directory {
 	return &Directory{
 		Logger: slog.New(slog.DiscardHandler), workers: workers, registry: registry, resolver: resolve.New(lookup),
-		slots: map[string]*Slot{}, services: map[string]*service{},
+		slots: map[string]weak.Pointer[Slot]{}, inForce: map[string]*Slot{}, services: map[string]*service{},
 	}
 }
 
@@ -63,39 +64,13 @@ func (d *Directory) Await(limit time.Duration) bool { return d.resolver.Await(li
 func (d *Directory) Close() {
 	d.mu.Lock()
 	d.closed = true
-	for _, s := range d.slots {
-		if c := s.cluster.Load(); c != nil && c.timer != nil {
+	for _, s := range d.inForce {
+		if c := s.Cluster(); c.timer != nil {
 			c.timer.Stop()
 		}
 	}
 	d.mu.Unlock()
 	d.resolver.Close() // those it tells want the lock
-}
-
-// Slot is the place of one cluster name. Routes and mirrors are linked to slots, so that a cluster may come, change and
-// go without a route being rebuilt.
-type Slot struct {
-	Name    string
-	cluster atomic.Pointer[Cluster]
-}
-
-// Cluster is the cluster of that name, nil while there is none.
-func (s *Slot) Cluster() *Cluster { return s.cluster.Load() }
-
-// Slot returns the slot of that name, made on first mention.
-func (d *Directory) Slot(name string) *Slot {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.slot(name)
-}
-
-func (d *Directory) slot(name string) *Slot {
-	s := d.slots[name]
-	if s == nil {
-		s = &Slot{Name: name}
-		d.slots[name] = s
-	}
-	return s
 }
 
 // Set adds a cluster or changes its settings. Hosts that stay keep their connections, counts and ejections.
@@ -123,6 +98,7 @@ func (d *Directory) Set(cfg Config) {
 		c.endpoints = svc.endpoints
 	}
 	d.watchNames(c, &cfg)
+	c.awaits = len(c.members) > 0
 	c.sweep = time.Time{}
 	if cfg.Outlier == nil {
 		d.pardon(c)
@@ -130,6 +106,7 @@ func (d *Directory) Set(cfg Config) {
 	d.update(c, now)
 	if fresh {
 		s.cluster.Store(c)
+		d.inForce[cfg.Name] = s
 	}
 }
 
@@ -144,6 +121,7 @@ func (d *Directory) SetEndpoints(serviceName string, endpoints []Endpoint) {
 		c.endpoints = endpoints
 		d.update(c, now)
 	}
+	d.dropService(serviceName)
 }
 
 // service is what is known of a service name. The caller holds mu.
@@ -156,10 +134,18 @@ func (d *Directory) service(name string) *service {
 	return s
 }
 
+// dropService forgets a service name of which nothing is left. The caller holds mu.
+func (d *Directory) dropService(name string) {
+	if s := d.services[name]; s != nil && len(s.clusters) == 0 && s.endpoints == nil {
+		delete(d.services, name)
+	}
+}
+
 // leave takes a cluster off its service. The caller holds mu.
 func (d *Directory) leave(c *Cluster, cfg *Config) {
 	if cfg.Discovery == EDS {
 		delete(d.service(cfg.ServiceName).clusters, c)
+		d.dropService(cfg.ServiceName)
 	}
 }
 
@@ -167,14 +153,12 @@ func (d *Directory) leave(c *Cluster, cfg *Config) {
 func (d *Directory) Remove(name string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	s := d.slots[name]
+	s := d.inForce[name]
 	if s == nil {
 		return
 	}
+	delete(d.inForce, name)
 	c := s.cluster.Swap(nil)
-	if c == nil {
-		return
-	}
 	if c.timer != nil {
 		c.timer.Stop()
 	}
@@ -196,17 +180,20 @@ func (d *Directory) Clusters() []*Cluster {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var cs []*Cluster
-	for _, s := range d.slots {
-		if c := s.cluster.Load(); c != nil {
-			cs = append(cs, c)
-		}
+	for _, s := range d.inForce {
+		cs = append(cs, s.Cluster())
 	}
 	return cs
 }
 
-// update puts the hosts for a cluster's endpoints in force: those seen before are kept, those gone are retired. The
+// update puts the hosts for a cluster's endpoints in force: those seen before are kept, those gone are retired. A cluster
+// that had hosts when it turned to other names has them until these are looked up, as production has no others. The
 // caller holds mu.
 func (d *Directory) update(c *Cluster, now time.Time) {
+	if c.awaits = c.awaits && c.unheard(); c.awaits {
+		d.rebuild(c, now)
+		return
+	}
 	known := make(map[identity]*Host, len(c.members))
 	for _, m := range c.members {
 		known[m.identity()] = m.host
