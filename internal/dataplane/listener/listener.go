@@ -46,8 +46,8 @@ type Listener struct {
 	Logger *slog.Logger // nil: none
 	Stats  Stats
 
-	// Own and OwnLimit bound this listener's connections. Own counts them: the acceptor up, whoever serves them down when
-	// they end. No limit if it is 0.
+	// OwnLimit bounds this listener's connections, of which Own is the number: whoever serves them counts them up when
+	// they are handed over (ServeEach), and down when their sockets are closed. No limit if it is 0.
 	Own      *atomic.Int64
 	OwnLimit int
 	// Paused has new connections wait in the accept queue while it is set; nil: never.
@@ -77,8 +77,10 @@ type Listener struct {
 }
 
 // Listen binds addr and listens. Port 0 picks a free one; [::] takes IPv4 too.
-func Listen(addr netip.AddrPort) (*Listener, error) {
-	fd, bound, err := listen(addr)
+func Listen(addr netip.AddrPort) (*Listener, error) { return open(addr, false) }
+
+func open(addr netip.AddrPort, shared bool) (*Listener, error) {
+	fd, bound, err := listen(addr, shared)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %v: %w", addr, err)
 	}
@@ -137,7 +139,7 @@ func (l *Listener) bound() (at netip.AddrPort, err error) {
 // SyscallConn gives the listening socket, to pass it on to another process.
 func (l *Listener) SyscallConn() (syscall.RawConn, error) { return l.raw, nil }
 
-func listen(addr netip.AddrPort) (fd int, bound netip.AddrPort, err error) {
+func listen(addr netip.AddrPort, shared bool) (fd int, bound netip.AddrPort, err error) {
 	sa, family, err := loop.Sockaddr(addr)
 	if err != nil {
 		return -1, bound, err
@@ -153,6 +155,11 @@ func listen(addr netip.AddrPort) (fd int, bound netip.AddrPort, err error) {
 	}()
 	if err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
 		return -1, bound, os.NewSyscallError("setsockopt", err)
+	}
+	if shared {
+		if err = share(fd, true); err != nil {
+			return -1, bound, err
+		}
 	}
 	if family == unix.AF_INET6 && addr.Addr().IsUnspecified() {
 		if err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0); err != nil {
@@ -181,6 +188,12 @@ type Accept = func(w *loop.Worker, fd int, peer, local netip.AddrPort)
 // Serve accepts until Close and has accept called for every connection. It is called once; after Close it returns at
 // once.
 func (l *Listener) Serve(workers []*loop.Worker, accept Accept) {
+	l.ServeEach(workers, func() Accept { return accept })
+}
+
+// ServeEach is Serve where enter says for each connection who takes it over, on the acceptor's goroutine and before it
+// is handed to its worker: a count of what is on its way is kept there. Nobody takes it over if that worker has ended.
+func (l *Listener) ServeEach(workers []*loop.Worker, enter func() Accept) {
 	l.mu.Lock()
 	if l.closed || l.serving {
 		l.mu.Unlock()
@@ -197,7 +210,7 @@ func (l *Listener) Serve(workers []*loop.Worker, accept Accept) {
 	for !l.isClosing() {
 		starved := false
 		err := l.raw.Read(func(fd uintptr) bool {
-			starved = l.held(int(fd)) || l.acceptAll(int(fd), false, accept)
+			starved = l.held(int(fd)) || l.acceptAll(int(fd), false, enter)
 			return starved
 		})
 		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -210,7 +223,7 @@ func (l *Listener) Serve(workers []*loop.Worker, accept Accept) {
 	}
 	if !l.leave {
 		// What the kernel has accepted on our behalf would be reset: take it first.
-		_ = l.raw.Control(func(fd uintptr) { l.acceptAll(int(fd), true, accept) })
+		_ = l.raw.Control(func(fd uintptr) { l.acceptAll(int(fd), true, enter) })
 	}
 }
 
@@ -288,7 +301,7 @@ func (l *Listener) held(listening int) bool {
 
 // acceptAll accepts until the queue is empty, and reports whether it had to stop before, for want of descriptors or
 // because connections must wait. The last time none waits, and no more are taken than the queue may have held.
-func (l *Listener) acceptAll(listening int, last bool, accept Accept) bool {
+func (l *Listener) acceptAll(listening int, last bool, enter func() Accept) bool {
 	most := math.MaxInt
 	if last {
 		most = backlog
@@ -297,7 +310,7 @@ func (l *Listener) acceptAll(listening int, last bool, accept Accept) bool {
 		fd, sa, err := l.accept(listening)
 		switch err {
 		case nil:
-			l.hand(fd, loop.AddrPort(sa), accept)
+			l.hand(fd, loop.AddrPort(sa), enter)
 			if l.Highest > 0 && fd > l.Highest {
 				l.tight = true
 			}
@@ -323,7 +336,7 @@ func (l *Listener) acceptAll(listening int, last bool, accept Accept) bool {
 }
 
 // hand gives a connection to the worker with the fewest.
-func (l *Listener) hand(fd int, peer netip.AddrPort, accept Accept) {
+func (l *Listener) hand(fd int, peer netip.AddrPort, enter func() Accept) {
 	if len(l.workers) == 0 {
 		l.refuse(fd, peer, "there are no workers")
 		return
@@ -346,13 +359,8 @@ func (l *Listener) hand(fd int, peer netip.AddrPort, accept Accept) {
 		local = loop.AddrPort(sa)
 	}
 	w := l.workers[at]
-	if l.Own != nil {
-		l.Own.Add(1)
-	}
+	accept := enter()
 	if !w.Hand(func() { accept(w, fd, peer, local) }) {
-		if l.Own != nil {
-			l.Own.Add(-1)
-		}
 		l.refuse(fd, peer, "the worker has ended")
 		return
 	}

@@ -5,6 +5,7 @@
 package listener
 
 import (
+	"errors"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -37,3 +38,5 @@ func mark(fd int, err error) (int, error) {
 	}
 	return fd, nil
 }
+
+func fade(int) error { return errors.ErrUnsupported }
