@@ -75,7 +75,7 @@ func TestSpansReachACollectorWithAllTheySay(t *testing.T) {
 				t.Errorf("%q is not in %s", want, said)
 			}
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("nothing arrived")
 	}
 	if e.Lost() != 0 {

@@ -26,7 +26,7 @@ func TestEachStepIsDoneOnce(t *testing.T) {
 func TestManyStepsAreDoneSideBySide(t *testing.T) {
 	met := make(chan int)
 	Each(2, 2, func(i int) {
-		deadline := time.After(10 * time.Second)
+		deadline := time.After(30 * time.Second)
 		if i == 0 {
 			select {
 			case met <- 1:

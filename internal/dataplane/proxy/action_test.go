@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -71,8 +72,8 @@ func within[T any](t testing.TB, c <-chan T) (v T) {
 	t.Helper()
 	select {
 	case v = <-c:
-	case <-after(t):
-		t.Fatal("nothing came within 10 s")
+	case <-time.After(patience):
+		t.Fatalf("nothing came within %v", patience)
 	}
 	return v
 }

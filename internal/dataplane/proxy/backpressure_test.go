@@ -59,6 +59,7 @@ func TestSlowClientPausesTheUpstream(t *testing.T) {
 			r.serve(r.to("a"))
 			base := heap()
 			cl := r.raw()
+			cl.limit = 4 * patience // for all that is big
 			cl.SetReadBuffer(64 << 10)
 			cl.send(get("/"))
 			cl.head()
@@ -106,6 +107,7 @@ func TestBuffersAreAsLargeAsTheListenerAndTheClusterSay(t *testing.T) {
 	r.clusters.Set(cfg)
 	r.serve(r.to("a"))
 	cl := r.raw()
+	cl.limit = 4 * patience // for all that is big
 	cl.SetReadBuffer(64 << 10)
 	cl.send(request("POST", "/", "", fmt.Sprintf("Content-Length: %d", len(whole))))
 	cl.send(whole) // nobody reads it
@@ -155,6 +157,8 @@ func TestSlowUpstreamPausesTheClient(t *testing.T) {
 			r.serve(r.to("a"))
 			base := heap()
 			cl := r.raw()
+			cl.limit = 4 * patience // for all that is big
+			cl.begin()
 			var written counter
 			go func() {
 				first := ""

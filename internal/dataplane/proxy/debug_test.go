@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
-	"github.com/umbra-mesh/umbra/internal/dataplane/proxy"
 )
 
 // said is a log's lines as they come.
@@ -23,7 +22,7 @@ func (s said) Write(b []byte) (int, error) {
 // one waits for a line with all of these in it. No line tells a query.
 func (s said) one(t *testing.T, want ...string) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(patience)
 	var seen []string
 next:
 	for {
@@ -53,7 +52,7 @@ func debugging() (said, *slog.Logger) {
 func TestWhatFailsIsToldAtDebugLevelWithPeerAndReason(t *testing.T) {
 	const gone = "127.0.0.1:1" // nobody listens there
 	lines, logger := debugging()
-	r := setup{logger: logger, change: func(c *proxy.ListenerConfig) { c.IdleTimeout = 50 * time.Millisecond }}.rig(t)
+	r := setup{logger: logger}.rig(t)
 	r.cluster("refuses", gone)
 	r.cluster("garbage", answering(t, "HTTP/1.1 200 OK\r\nContent-Length: secret\r\n\r\n"))
 	r.cluster("breaks", scripted(t, func(w *wire, _ int) {
@@ -82,6 +81,8 @@ func TestWhatFailsIsToldAtDebugLevelWithPeerAndReason(t *testing.T) {
 	cl.end()
 	lines.one(t, `msg="request failed"`, "flags=UC", "status=200", brokenOff)
 
+	r.config.IdleTimeout = brief
+	r.listener.Update(r.config)
 	idle := r.raw()
 	idle.end()
 	lines.one(t, `msg="client connection closed"`, `why="idle timeout"`, "peer=127.0.0.1:")

@@ -52,11 +52,13 @@ func (wk *Worker) accept(l *Listener, fd int, peer, local netip.AddrPort) {
 	d := &Downstream{wk: wk, listener: l, cfg: l.cfg.Load(), peer: peer, local: local, idleSince: wk.w.Now()}
 	d.timer.Init(d.expire)
 	io, err := wk.w.AdoptFrom(fd, loop.Production, d, local, peer)
-	if err != nil {
+	if err != nil { // the loop has closed it
+		(*socket)(l).Free()
 		l.left()
-		return // the loop has closed it
+		return
 	}
 	d.io = io
+	io.FreeAtEnd((*socket)(l))
 	io.SetHighWater(d.cfg.Buffer)
 	s := d.stats()
 	s.Inc(cxTotal)

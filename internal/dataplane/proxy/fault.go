@@ -37,6 +37,9 @@ func (s *Stream) fault(f *filter.Fault) bool {
 	w := s.wk.w
 	if t := f.Holds(w.Rand()); t > 0 {
 		s.delayed = true
+		if a := s.action; a.Direct == nil && a.Redirect == nil {
+			s.pickCluster() // it goes where its route leads now, whatever becomes of the configuration meanwhile
+		}
 		s.d.stats().Inc(faultDelays)
 		s.countFault()
 		w.Arm(&s.delay, t)

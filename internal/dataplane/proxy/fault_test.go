@@ -13,9 +13,6 @@ import (
 
 var always = filter.Share{Numerator: 1_000_000, Denominator: 1_000_000}
 
-// after is 10 s: how long a test waits for what is under way.
-func after(testing.TB) <-chan time.Time { return time.After(10 * time.Second) }
-
 func TestAbortAnswersAndNothingIsSentAnywhere(t *testing.T) {
 	r := setup{log: true}.rig(t)
 	r.cluster("a", nobody(t))
@@ -77,22 +74,22 @@ func TestDelayHoldsTheRequestAndItsCopyBack(t *testing.T) {
 	r.cluster("a", o.addr)
 	r.cluster("b", b.addr)
 	a := r.to("a", r.policy("b", 100))
-	a.Timeout = brief / 2 // which does not run meanwhile
-	a.Fault = &filter.Fault{Delay: brief, DelayShare: always, AbortGRPC: -1}
+	a.Timeout = ample // which does not run meanwhile
+	a.Fault = &filter.Fault{Delay: 2 * ample, DelayShare: always, AbortGRPC: -1}
 	r.serve(a)
 	start := time.Now()
 	cl := r.raw()
 	cl.send(get("/"))
 	r.counted(1, "envoy_http_fault_active_faults")
-	if n := r.metric("envoy_cluster_upstream_cx_total"); n != 0 && time.Since(start) < brief {
+	if n := r.metric("envoy_cluster_upstream_cx_total"); n != 0 && time.Since(start) < 2*ample {
 		t.Errorf("%v connections while the request is held back", n)
 	}
-	if head, _ := cl.answer(); status(head) != "200" || time.Since(start) < brief {
+	if head, _ := cl.answer(); status(head) != "200" || time.Since(start) < 2*ample {
 		t.Errorf("after %v: %q", time.Since(start), head)
 	}
 	o.next(t)
 	b.next(t)
-	if e := r.logs(200, "DI", "via_upstream"); e.duration < brief {
+	if e := r.logs(200, "DI", "via_upstream"); e.duration < 2*ample {
 		t.Errorf("%+v", e)
 	}
 	r.counted(1, "envoy_http_fault_delays_injected")
@@ -146,12 +143,12 @@ func TestDelayOfARequestThatWasGivenUpIsForgotten(t *testing.T) {
 	r.cluster("a", scripted(t, func(w *wire, _ int) {
 		w.head()
 		seen.Add(1)
-		<-time.After(3 * brief)
+		<-time.After(2 * ample)
 		w.send(empty200)
 		w.end()
 	}))
 	a := r.to("a")
-	a.Fault = &filter.Fault{Delay: brief, DelayShare: always, AbortGRPC: -1}
+	a.Fault = &filter.Fault{Delay: ample, DelayShare: always, AbortGRPC: -1}
 	r.serve(a)
 	cl := r.raw()
 	cl.send(get("/"))

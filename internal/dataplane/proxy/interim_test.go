@@ -19,7 +19,7 @@ func TestAnAttemptThatTheClientHasHeardOfIsTheLast(t *testing.T) {
 		"answer": {func(w *wire) { w.send(unavailable503) }, "503"},
 		"reset":  {(*wire).reset, "503"},
 		"late": {func(w *wire) {
-			<-time.After(2 * brief)
+			<-time.After(2 * ample)
 			w.send(empty200)
 		}, "200"},
 	} {
@@ -36,7 +36,7 @@ func TestAnAttemptThatTheClientHasHeardOfIsTheLast(t *testing.T) {
 			}))
 			a := r.to("a")
 			a.Retry.On |= proxy.Any5xx
-			a.Retry.PerTryTimeout = brief
+			a.Retry.PerTryTimeout = ample
 			r.serve(a)
 			cl := r.raw()
 			cl.send("PUT / HTTP/1.1\r\nHost: shop.example\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n")

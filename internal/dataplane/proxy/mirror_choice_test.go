@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
 	"github.com/umbra-mesh/umbra/internal/dataplane/proxy"
@@ -56,6 +57,7 @@ func (r *rig) many(n int) []string {
 	for range n {
 		id := newID()
 		sent = append(sent, id)
+		c.SetDeadline(time.Now().Add(patience))
 		io.WriteString(c, "GET / HTTP/1.1\r\nHost: h\r\nX-Id: "+id+"\r\n\r\n")
 		resp, err := http.ReadResponse(read, nil)
 		if err != nil || resp.StatusCode != 200 {
@@ -66,10 +68,10 @@ func (r *rig) many(n int) []string {
 	return sent
 }
 
-// near holds that k of n is a share p within 4 sigma.
+// near holds that k of n is a share p within 5 sigma.
 func near(t *testing.T, what string, k, n int, p float64) {
 	t.Helper()
-	if d := math.Abs(float64(k) - float64(n)*p); d > 4*math.Sqrt(float64(n)*p*(1-p)) {
+	if d := math.Abs(float64(k) - float64(n)*p); d > 5*math.Sqrt(float64(n)*p*(1-p)) {
 		t.Errorf("%s: %d of %d, want a share of %v", what, k, n, p)
 	}
 }

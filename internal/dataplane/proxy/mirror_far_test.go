@@ -196,12 +196,13 @@ func (r *rig) copiesEnded(cluster string) mirror.Counts {
 	r.t.Helper()
 	s := r.mirrors.Stats("test", cluster)
 	target := r.mirrors.Target(r.clusters.Slot(cluster))
+	eventually(r.t, "nothing held", func() bool { return r.mirrors.Held() == 0 && target.InFlight() == 0 })
+	r.posted() // what is counted in a turn is published at its end
 	eventually(r.t, "all copies ended", func() bool {
 		n := s.Counts()
 		balance(r.t, n)
 		return n.Live == 0
 	})
-	eventually(r.t, "nothing held", func() bool { return r.mirrors.Held() == 0 && target.InFlight() == 0 })
 	return s.Counts()
 }
 

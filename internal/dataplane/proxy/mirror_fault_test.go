@@ -25,7 +25,7 @@ func TestNoIllnessOfAMirrorReachesProduction(t *testing.T) {
 				limits.Timeout = time.Second
 			}
 			if f.Port == faulty.Deaf {
-				limits.ConnectTime = 200 * time.Millisecond
+				limits.ConnectTime = ample
 			}
 			r := newRig(t, limits)
 			var served atomic.Int64
@@ -73,10 +73,10 @@ func (r *rig) suffers(f *faulty.Fault, b *far, served *atomic.Int64) {
 	if err := b.Heal(); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(5 * time.Second)
+	healed := time.Now()
 	for r.copiesEnded("b").Delivered == got.Delivered {
-		if time.Now().After(deadline) {
-			t.Fatalf("no delivery within 5 s of the mirror's return: %+v", r.mirrors.Stats("test", "b").Counts())
+		if time.Since(healed) > patience { // on an idle machine: within a second of back-off and a connect
+			t.Fatalf("no delivery after the mirror's return: %+v", r.mirrors.Stats("test", "b").Counts())
 		}
 		r.must(nil, false)
 	}
@@ -136,13 +136,13 @@ func TestChunkedCopyIsNotSentToAMirrorSeenAtHTTP10(t *testing.T) {
 
 // A route may allow less time than a connect takes: the target must back off all the same.
 func TestRouteTimeoutShorterThanTheConnectIsAConnectFailure(t *testing.T) {
-	r := newRig(t, mirror.Limits{})
+	r := newRig(t, mirror.Limits{ConnectTime: patience})
 	var served atomic.Int64
 	addr := blackhole(t)
 	r.cluster("a", origin(t, echo(&served)))
 	r.cluster("b", addr)
 	action := r.to("a", r.policy("b", 100))
-	action.Timeout = 50 * time.Millisecond
+	action.Timeout = ample
 	action.Retry = nil
 	r.serve(action)
 	r.must(nil, false)

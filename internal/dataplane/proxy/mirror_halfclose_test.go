@@ -22,7 +22,7 @@ func TestMirrorThatHalfClosesInACopySeesAReset(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	l.(*net.TCPListener).SetDeadline(time.Now().Add(10 * time.Second))
+	l.(*net.TCPListener).SetDeadline(time.Now().Add(patience))
 	ended := make(chan error, 1)
 	go func() {
 		c, err := l.Accept()
@@ -31,7 +31,7 @@ func TestMirrorThatHalfClosesInACopySeesAReset(t *testing.T) {
 			return
 		}
 		defer c.Close()
-		c.SetDeadline(time.Now().Add(10 * time.Second))
+		c.SetDeadline(time.Now().Add(patience))
 		if _, err = c.Read(make([]byte, 1)); err == nil {
 			c.(*net.TCPConn).CloseWrite()
 			_, err = io.Copy(io.Discard, c)

@@ -17,7 +17,7 @@ func (r *rig) posted() {
 		if !w.Post(func() { close(done) }) {
 			r.t.Fatal("worker has stopped")
 		}
-		<-done
+		within(r.t, done)
 	}
 }
 

@@ -178,6 +178,7 @@ func (s *Stream) retry(why RetryOn) bool {
 	}
 	s.tried = append(s.tried, s.host)
 	s.endAttempt()
+	s.refreshed = false // another attempt, which may find another stale connection
 	s.retrying = true
 	s.retries++
 	s.wk.w.Arm(&s.backoff, s.wait(r))

@@ -42,11 +42,14 @@ var failures = map[string]struct {
 	"reset":      {(*wire).reset, proxy.ResetOn | proxy.Any5xx | proxy.GatewayError},
 	"closed":     {func(w *wire) { w.Close() }, proxy.ResetOn | proxy.Any5xx | proxy.GatewayError},
 	"no HTTP":    {func(w *wire) { w.send("SSH-2.0\r\n\r\n") }, proxy.ResetOn | proxy.Any5xx | proxy.GatewayError},
-	"per try":    {func(w *wire) { w.end() }, proxy.ResetOn | proxy.Any5xx | proxy.GatewayError},
+	perTry:       {func(w *wire) { w.end() }, proxy.ResetOn | proxy.Any5xx | proxy.GatewayError},
 	"refused": {
 		nil, proxy.ConnectFailure | proxy.ResetOn | proxy.ResetBeforeRequest | proxy.Any5xx | proxy.GatewayError,
 	},
 }
+
+// perTry is the failure that is none but for per_try_timeout.
+const perTry = "per try"
 
 func fails(status string, fields ...string) func(w *wire) {
 	return func(w *wire) {
@@ -89,8 +92,11 @@ func TestEachConditionRetriesItsFailuresAndNoOthers(t *testing.T) {
 				before := r.metric("envoy_cluster_upstream_rq_retry")
 				b := *a
 				b.Retry = &proxy.Retry{
-					On: on, Max: 1, BaseInterval: time.Millisecond, Codes: []int{503}, PerTryTimeout: brief,
+					On: on, Max: 1, BaseInterval: time.Millisecond, Codes: []int{503}, PerTryTimeout: patience,
 					Headers: header(t, route.HeaderMatch{Name: "x-again", Kind: route.HeaderPrefix, Value: "pl"}),
+				}
+				if name == perTry {
+					b.Retry.PerTryTimeout = brief
 				}
 				r.serve(&b)
 				code, _ := r.get2("/")
@@ -142,7 +148,7 @@ func TestPerTryTimeoutsAreRetriedUntilOneIsInTime(t *testing.T) {
 	counts := make(chan string, 5)
 	r.cluster("a", scripted(t, func(w *wire, n int) {
 		head := w.head()
-		counts <- fmt.Sprint(has(head, fmt.Sprintf("x-envoy-attempt-count: %d", n+1)), has(head, "x-envoy-expected-rq-timeout-ms: 150"))
+		counts <- fmt.Sprint(has(head, fmt.Sprintf("x-envoy-attempt-count: %d", n+1)), has(head, "x-envoy-expected-rq-timeout-ms: 1000"))
 		if n == 2 {
 			w.send(empty200)
 		}
@@ -150,7 +156,7 @@ func TestPerTryTimeoutsAreRetriedUntilOneIsInTime(t *testing.T) {
 	}))
 	a := r.to("a")
 	a.Timeout = time.Minute
-	a.Retry = &proxy.Retry{On: proxy.GatewayError, Max: 2, PerTryTimeout: brief}
+	a.Retry = &proxy.Retry{On: proxy.GatewayError, Max: 2, PerTryTimeout: ample}
 	r.serve(a)
 	if code, _ := r.get("/"); code != 200 {
 		t.Errorf("got %d", code)
@@ -161,7 +167,7 @@ func TestPerTryTimeoutsAreRetriedUntilOneIsInTime(t *testing.T) {
 		}
 	}
 	r.counted(2, "envoy_cluster_upstream_rq_per_try_timeout")
-	if e := r.logs(200, "-", "via_upstream"); e.duration < 2*brief {
+	if e := r.logs(200, "-", "via_upstream"); e.duration < 2*ample {
 		t.Errorf("%+v", e)
 	}
 	r.settled()
@@ -176,13 +182,13 @@ func TestPerTryTimeoutAboveTheWholeTimeDoesNotCount(t *testing.T) {
 		w.end()
 	}))
 	a := r.to("a")
-	a.Timeout = brief
-	a.Retry = &proxy.Retry{On: proxy.Any5xx, Max: 5, PerTryTimeout: 10 * brief}
+	a.Timeout = ample
+	a.Retry = &proxy.Retry{On: proxy.Any5xx, Max: 5, PerTryTimeout: 10 * ample}
 	r.serve(a)
 	if code, _ := r.get("/"); code != 504 {
 		t.Errorf("got %d", code)
 	}
-	if head := within(t, heads); !has(head, "x-envoy-expected-rq-timeout-ms: 150") {
+	if head := within(t, heads); !has(head, "x-envoy-expected-rq-timeout-ms: 1000") {
 		t.Errorf("upstream:\n%s", head)
 	}
 	r.logs(504, "UT", "response_timeout")
@@ -200,7 +206,7 @@ func TestIdleTryIsRetriedOrBroken(t *testing.T) {
 		w.end()
 	}))
 	a := r.to("a")
-	a.Retry = &proxy.Retry{On: proxy.ResetOn, Max: 2, PerTryIdle: brief}
+	a.Retry = &proxy.Retry{On: proxy.ResetOn, Max: 2, PerTryIdle: ample}
 	r.serve(a)
 	cl := r.raw()
 	cl.send(get("/"))
@@ -208,7 +214,7 @@ func TestIdleTryIsRetriedOrBroken(t *testing.T) {
 		t.Errorf("reset %v: %q", reset, all)
 	}
 	e := r.logs(200, "UT", "upstream_per_try_idle_timeout")
-	if e.duration < 2*brief {
+	if e.duration < 2*ample {
 		t.Errorf("%+v", e)
 	}
 	r.counted(2, "envoy_cluster_upstream_rq_total")
@@ -255,9 +261,9 @@ func TestTimeoutOfGRPC(t *testing.T) {
 		want  string // what the upstream is told; "": nothing
 		ends  bool   // for the time
 	}{
-		"the client's":           {0, "grpc-timeout: 150m", "grpc-timeout: 150m", true},
-		"capped":                 {brief, "grpc-timeout: 1H", "grpc-timeout: 150m", true},
-		"none, capped":           {brief, "x: y", "grpc-timeout: 150m", true},
+		"the client's":           {0, "grpc-timeout: 1000m", "grpc-timeout: 1000m", true},
+		"capped":                 {ample, "grpc-timeout: 1H", "grpc-timeout: 1000m", true},
+		"none, capped":           {ample, "x: y", "grpc-timeout: 1000m", true},
 		"none":                   {0, "x: y", "", false},
 		"not meant by the route": {-1, "grpc-timeout: 1m", "grpc-timeout: 1m", false},
 		"malformed":              {0, "grpc-timeout: soon", "grpc-timeout: soon", false},
@@ -271,7 +277,7 @@ func TestTimeoutOfGRPC(t *testing.T) {
 				if c.ends {
 					w.end()
 				}
-				<-time.After(2 * brief)
+				<-time.After(brief)
 				w.send(empty200)
 			}))
 			a := r.to("a")
@@ -311,7 +317,7 @@ func TestFailedHostIsEjectedAndTheCopiesHaveTheirOwnAccount(t *testing.T) {
 	a.Retry = nil
 	r.serve(a)
 	for _, name := range []string{"a", "b"} {
-		deadline := time.Now().Add(10 * time.Second)
+		deadline := time.Now().Add(patience)
 		for r.metric("envoy_cluster_outlier_detection_ejections_active", "cluster_name="+name) != 1 {
 			if time.Now().After(deadline) {
 				t.Fatalf("no host of %s is ejected", name)

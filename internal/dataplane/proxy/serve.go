@@ -17,6 +17,7 @@ import (
 // onHead takes the request to its route, and from there onward unless a fault holds it back.
 func (s *Stream) onHead() {
 	d, h := s.d, &s.head
+	d.cfg = d.listener.cfg.Load() // heads may take their time: all of it goes by what is in force now, as its route does
 	s.headDone = true
 	s.chunked = h.Length < 0
 	s.last = h.Close || h.Minor == 0 || h.Upgrade
@@ -92,7 +93,7 @@ func (s *Stream) onward() {
 		s.redirectTo(a.Redirect)
 	case s.cors() != nil && s.preflight(s.cors()):
 		s.respond(&filter.CORSAnswer)
-	case !s.pickCluster():
+	case s.cluster == nil && !s.pickCluster():
 		s.d.stats().Inc(rqNoCluster)
 		s.respond(s.notFound())
 	default:
@@ -201,6 +202,9 @@ func (s *Stream) pickHost() *upstream.Host {
 		if r.PreviousHosts {
 			c.HostAttempts = max(r.HostAttempts, 1)
 		}
+	}
+	if s.cluster.Config().Discovery == upstream.OriginalDst { // by now
+		c.Original = s.d.originalDst()
 	}
 	return s.cluster.Pick(s.wk.w, c)
 }

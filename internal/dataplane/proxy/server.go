@@ -55,7 +55,11 @@ func NewServer(cfg Config) *Server {
 // next request.
 type Listener struct {
 	// Conns is how many connections the listener has. Who hands them to Accept counts them before; the proxy counts down.
-	Conns    atomic.Int64
+	Conns atomic.Int64
+	// Sockets, if set, is counted up likewise, and down when a connection's socket is closed: that is up to a minute after
+	// the connection has ended, if its client does not end its own side. Listeners may share it. Set before use.
+	Sockets *atomic.Int64
+
 	cfg      atomic.Pointer[ListenerConfig]
 	set      *stats.Set
 	stats    []*stats.Block // set's, by worker
@@ -74,7 +78,9 @@ func (s *Server) NewListener(cfg ListenerConfig) *Listener {
 	return l
 }
 
-// Update changes the settings of a listener that stays at its address.
+// Update changes the settings of a listener that stays at its address. What is counted stays where it is: a listener
+// with another StatPrefix is another Listener, to which new connections go while this one is retired, as Envoy drains
+// the filter chain.
 func (l *Listener) Update(cfg ListenerConfig) {
 	cfg.server = []byte(cfg.ServerName)
 	l.cfg.Store(&cfg)
@@ -102,6 +108,16 @@ func (l *Listener) Ended() <-chan struct{} { return l.ended }
 
 // Release ends the listener's series, unless another one counts under the same stat_prefix. It is called once.
 func (l *Listener) Release() { l.set.Release() }
+
+// socket is what a Listener's connections give back when their sockets are closed. It implements loop.Freer.
+type socket Listener
+
+// Free implements loop.Freer.
+func (s *socket) Free() {
+	if s.Sockets != nil {
+		s.Sockets.Add(-1)
+	}
+}
 
 // left takes one connection off the count.
 func (l *Listener) left() {

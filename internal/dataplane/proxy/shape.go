@@ -14,7 +14,7 @@ import (
 	"github.com/umbra-mesh/umbra/internal/dataplane/upstream"
 )
 
-// pickCluster chooses the cluster, false if there is none.
+// pickCluster chooses the cluster, false if there is none. The request keeps it, should it go from the configuration.
 func (s *Stream) pickCluster() bool {
 	a := s.action
 	var slot *upstream.Slot
@@ -51,9 +51,6 @@ func (a *Action) pick(draw uint64) *Weighted {
 // what came of it (Router::Filter::decodeHeaders, WeightedClusterEntry::finalizeRequestHeaders).
 func (s *Stream) shape() {
 	a, h := s.action, &s.head
-	if s.cluster.Config().Discovery == upstream.OriginalDst {
-		s.choice.Original = s.d.originalDst()
-	}
 	s.setTimes()
 	s.writeAttempt(1)
 	if w := s.weighted; w != nil {
@@ -93,13 +90,17 @@ func (s *Stream) arm() {
 // forHost is the head as the attempt's host gets it: with auto_host_rewrite its Host is the host's name. That is for
 // this attempt alone, and never for a copy.
 func (s *Stream) forHost() *codec.Head {
-	if !s.action.AutoHost || s.host.Hostname() == "" {
+	if !s.action.AutoHost {
+		return &s.head
+	}
+	name := s.host.Hostname() // once: it may change
+	if name == "" {
 		return &s.head
 	}
 	c := &s.wk.auto
 	buf, fields := c.Buf[:0], append(c.Fields[:0], s.head.Fields...)
 	*c = s.head
-	c.Buf, c.Fields = append(buf, s.host.Hostname()...), fields
+	c.Buf, c.Fields = append(buf, name...), fields
 	filter.RewriteHost(c, c.Buf, s.action.Rewrite != nil && s.action.Rewrite.AppendForwardedHost)
 	return c
 }

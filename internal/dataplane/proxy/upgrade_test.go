@@ -25,6 +25,30 @@ func upgrade(path string, fields ...string) string {
 	return get(path, append([]string{"Connection: keep-alive, Upgrade", "Upgrade: WebSocket", "Sec-WebSocket-Key: k"}, fields...)...)
 }
 
+// upgraded is a client that has sent this, and has been told that protocols are switched.
+func (r *rig) upgraded(send string) *wire {
+	r.t.Helper()
+	cl := r.raw()
+	cl.send(send)
+	if head := cl.head(); status(head) != "101" {
+		r.t.Fatalf("%q", head)
+	}
+	return cl
+}
+
+// refused is what a client gets that asks for an upgrade, and the client. Its connection is to end with that one answer,
+// whatever it sent.
+func (r *rig) refused(send, code string) (all string, cl *wire) {
+	r.t.Helper()
+	cl = r.raw()
+	cl.send(send)
+	all, _ = cl.end()
+	if status(all) != code || !has(all, "Connection: close") || strings.Count(all, "HTTP/1.1") != 1 {
+		r.t.Errorf("want one %s and the end of the connection, got %q", code, all)
+	}
+	return all, cl
+}
+
 // tunnel opens a relayed connection and returns both ends.
 func (r *rig) tunnel() (cl, up *wire) {
 	r.t.Helper()
@@ -33,18 +57,14 @@ func (r *rig) tunnel() (cl, up *wire) {
 	r.cluster("a", scripted(r.t, func(w *wire, _ int) {
 		w.head()
 		w.send(switched)
-		ends <- &wire{w.TCPConn, w.in, r.t.Fatalf}
+		ends <- &wire{w.TCPConn, w.in, r.t.Fatalf, patience}
 		<-closed
 	}))
 	r.t.Cleanup(func() { close(closed) })
 	r.serve(r.to("a"))
-	cl = r.raw()
-	cl.send(upgrade("/chat"))
-	if head := cl.head(); status(head) != "101" {
-		r.t.Fatalf("%q", head)
-	}
+	cl = r.upgraded(upgrade("/chat"))
 	up = within(r.t, ends)
-	up.SetDeadline(time.Now().Add(20 * time.Second))
+	up.SetDeadline(time.Now().Add(patience))
 	return cl, up
 }
 
@@ -129,10 +149,8 @@ func TestEarlyDataOfARefusedUpgradeIsNoRequest(t *testing.T) {
 			r := sockets(t)
 			r.cluster("a", answering(t, answer))
 			r.serve(r.to("a"))
-			cl := r.raw()
-			cl.send(upgrade("/") + get("/smuggled"))
-			all, _ := cl.end()
-			if status(all) != name || !has(all, "Connection: close") || !strings.HasSuffix(all, "\r\n\r\nno") {
+			all, cl := r.refused(upgrade("/")+get("/smuggled"), name)
+			if !strings.HasSuffix(all, "\r\n\r\nno") {
 				t.Errorf("%q", all)
 			}
 			r.logged(1)
@@ -182,11 +200,7 @@ func TestUpgradeWithABodyIsRefused(t *testing.T) {
 		r := sockets(t)
 		r.cluster("a", answering(t, empty200))
 		r.serve(r.to("a"))
-		cl := r.raw()
-		cl.send(send)
-		if all, _ := cl.end(); status(all) != "400" || !has(all, "Connection: close") || strings.Count(all, "HTTP/1.1") != 1 {
-			t.Errorf("%q", all)
-		}
+		_, cl := r.refused(send, "400")
 		r.logs(400, "DPE", "upgrade_with_body")
 		if n := r.metric("envoy_cluster_upstream_rq_total"); n != 0 {
 			t.Errorf("%v requests upstream", n)
@@ -208,11 +222,7 @@ func TestSwitchToWhatWasNotAskedForIs502(t *testing.T) {
 			r := sockets(t)
 			r.cluster("a", answering(t, answer))
 			r.serve(r.to("a"))
-			cl := r.raw()
-			cl.send(upgrade("/"))
-			if all, _ := cl.end(); status(all) != "502" || !has(all, "Connection: close") {
-				t.Errorf("%q", all)
-			}
+			_, cl := r.refused(upgrade("/"), "502")
 			r.logs(502, "UPE", "upstream_reset_before_response_started{protocol_error}")
 			r.settledAfter(cl)
 		})
@@ -276,13 +286,9 @@ func TestRouteTimeoutIsForTheAnswerToAnUpgrade(t *testing.T) {
 		w.send(w.take(4))
 	}))
 	a := r.to("a")
-	a.Timeout = 200 * time.Millisecond
+	a.Timeout = ample
 	r.serve(a)
-	cl := r.raw()
-	cl.send(upgrade("/"))
-	if head := cl.head(); status(head) != "101" {
-		t.Fatalf("%q", head)
-	}
+	cl := r.upgraded(upgrade("/"))
 	slow := r.raw()
 	slow.send(upgrade("/slow"))
 	if all, _ := slow.end(); status(all) != "504" { // and as much time has passed for the other
@@ -305,11 +311,7 @@ func TestUpgradeIsTriedOnAnotherHost(t *testing.T) {
 		if n == 100 {
 			t.Fatal("the host that refuses was never tried")
 		}
-		cl := r.raw()
-		cl.send(upgrade("/") + "ping")
-		if head := cl.head(); status(head) != "101" {
-			t.Fatalf("%q", head)
-		}
+		cl := r.upgraded(upgrade("/") + "ping")
 		cl.until("ping")
 		cl.Close()
 	}
@@ -369,9 +371,8 @@ func TestTunnelThatNobodyReadsIsHeldInBounds(t *testing.T) {
 func TestLocalAnswerToAnUpgradeEndsTheConnection(t *testing.T) {
 	r := sockets(t)
 	r.serve(&proxy.Action{Direct: directOf("here")})
-	cl := r.raw()
-	cl.send(upgrade("/") + get("/smuggled"))
-	if all, _ := cl.end(); status(all) != "200" || !has(all, "Connection: close") || !strings.HasSuffix(all, "\r\n\r\nhere") {
+	all, cl := r.refused(upgrade("/")+get("/smuggled"), "200")
+	if !strings.HasSuffix(all, "\r\n\r\nhere") {
 		t.Errorf("%q", all)
 	}
 	r.logged(1)

@@ -28,14 +28,22 @@ import (
 // wire is one end of a connection whose bytes a test writes and reads itself. fail ends its goroutine.
 type wire struct {
 	*net.TCPConn
-	in   *bufio.Reader
-	fail func(format string, args ...any)
+	in    *bufio.Reader
+	fail  func(format string, args ...any)
+	limit time.Duration // of each of its operations; 0: none
+}
+
+// begin gives the next operation its time.
+func (w *wire) begin() {
+	if w.limit > 0 {
+		w.SetDeadline(time.Now().Add(w.limit))
+	}
 }
 
 // raw is a client of the proxy.
 func (r *rig) raw() *wire {
 	c := r.dial().(*net.TCPConn)
-	return &wire{c, bufio.NewReader(c), r.t.Fatalf}
+	return &wire{c, bufio.NewReader(c), r.t.Fatalf, patience}
 }
 
 // scripted is an origin whose connections are served by script, one goroutine each, the first with n = 0. When script
@@ -59,7 +67,7 @@ func scripted(t testing.TB, script func(w *wire, n int)) string {
 			mu.Unlock()
 			wg.Go(func() {
 				defer c.Close()
-				script(&wire{c.(*net.TCPConn), bufio.NewReader(c), func(string, ...any) { runtime.Goexit() }}, n)
+				script(&wire{c.(*net.TCPConn), bufio.NewReader(c), func(string, ...any) { runtime.Goexit() }, 0}, n)
 			})
 		}
 	})
@@ -85,17 +93,33 @@ func answering(t testing.TB, answer string) string {
 	})
 }
 
-// nobody is an address that refuses connections.
-func nobody(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+// bound is a socket with an address that nobody else gets.
+func bound(t testing.TB) (fd int, addr string) {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Cleanup(func() { unix.Close(fd) })
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	sa, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fd, fmt.Sprintf("127.0.0.1:%d", sa.(*unix.SockaddrInet4).Port)
+}
+
+// nobody is an address that refuses connections.
+func nobody(t testing.TB) string {
+	t.Helper()
+	_, addr := bound(t)
+	return addr
 }
 
 func (w *wire) send(s string) {
+	w.begin()
 	if _, err := io.WriteString(w, s); err != nil {
 		w.fail("write: %v", err)
 	}
@@ -103,6 +127,7 @@ func (w *wire) send(s string) {
 
 // line reads to the end of a line, which it returns too.
 func (w *wire) line() string {
+	w.begin()
 	s, err := w.in.ReadString('\n')
 	if err != nil {
 		w.fail("after %q: %v", s, err)
@@ -124,6 +149,7 @@ func (w *wire) head() string {
 
 // take reads n bytes.
 func (w *wire) take(n int) string {
+	w.begin()
 	b := make([]byte, n)
 	if k, err := io.ReadFull(w.in, b); err != nil {
 		w.fail("after %q: %v", b[:k], err)
@@ -133,6 +159,7 @@ func (w *wire) take(n int) string {
 
 // until reads until the bytes end in s.
 func (w *wire) until(s string) string {
+	w.begin()
 	var b []byte
 	for !bytes.HasSuffix(b, []byte(s)) {
 		c, err := w.in.ReadByte()
@@ -146,6 +173,7 @@ func (w *wire) until(s string) string {
 
 // end reads to the end of the connection; reset tells how that came.
 func (w *wire) end() (all string, reset bool) {
+	w.begin()
 	b, err := io.ReadAll(w.in)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		w.fail("still open after %q", b)
@@ -321,26 +349,21 @@ func (r *rig) settledAfter(clients ...*wire) {
 
 // fullBacklog is an address whose connection attempts get no answer: its queue of connections is full.
 func fullBacklog(t testing.TB) string {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
-	if err != nil {
+	t.Helper()
+	fd, addr := bound(t)
+	if err := unix.Listen(fd, 0); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { unix.Close(fd) })
-	if err := errors.Join(unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), unix.Listen(fd, 0)); err != nil {
-		t.Fatal(err)
-	}
-	sa, err := unix.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := fmt.Sprintf("127.0.0.1:%d", sa.(*unix.SockaddrInet4).Port)
-	for { // until one is not taken any more
+	for late := 0; late < 2; { // until none is taken any more: the first may be late for the machine's sake
 		c, err := net.DialTimeout("tcp", addr, 200*time.Millisecond)
 		if err != nil {
-			return addr
+			late++
+			continue
 		}
+		late = 0
 		t.Cleanup(func() { c.Close() })
 	}
+	return addr
 }
 
 // counter is counted by one goroutine and watched by another.

@@ -63,7 +63,7 @@ func TestEverySpanReachesTheSinkInOrder(t *testing.T) {
 	var want []string
 	for i := range 1000 {
 		name := fmt.Sprint(i)
-		deadline := time.Now().Add(10 * time.Second)
+		deadline := time.Now().Add(30 * time.Second)
 		for !tr.put(name) {
 			if time.Now().After(deadline) {
 				t.Fatal("the sink does not catch up")
@@ -111,8 +111,8 @@ func within(t *testing.T, c chan struct{}) {
 	t.Helper()
 	select {
 	case <-c:
-	case <-time.After(10 * time.Second):
-		t.Fatal("nothing came within 10 s")
+	case <-time.After(30 * time.Second):
+		t.Fatal("nothing came")
 	}
 }
 
