@@ -8,7 +8,6 @@ package build
 
 import (
 	"maps"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -18,6 +17,7 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
+	"github.com/umbra-mesh/umbra/internal/dataplane/listener"
 	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
 	"github.com/umbra-mesh/umbra/internal/dataplane/proxy"
 	"github.com/umbra-mesh/umbra/internal/dataplane/upstream"
@@ -50,9 +50,11 @@ type Mirrors interface {
 }
 
 // Listeners is where requests come from. Set adds a listener or changes its settings; if it fails, what was there under
-// that name stays.
+// that name stays. Replace is Set for one whose address others are in the way of: they go when it is there, and stay if
+// it fails.
 type Listeners interface {
 	Set(proxy.ListenerConfig) error
+	Replace(c proxy.ListenerConfig, others []string) error
 	Remove(name string)
 }
 
@@ -108,11 +110,11 @@ func New(d Deps) *Builder {
 	}
 }
 
-// Apply puts a set in force: what changed, then what is new, and last it takes away what is not in it, so that nothing
-// in use points to nothing. Unchanged resources cost a comparison. Every refused resource is told, in order of kind and
-// then as given; the rest of the set is in force all the same. While a listener is refused (its port may be taken)
-// nothing is taken away: what serves goes on serving until what replaces it can. r's messages must not be changed any
-// more.
+// Apply puts a set in force: what changed, then what is new, and last it takes away what is not in it, and changes what
+// none of its routes lead to, so that nothing in use points to nothing. Unchanged resources cost a comparison. Every
+// refused resource is told; the rest of the set is in force all the same. While a listener is refused (its port may be
+// taken) nothing is taken away: what serves goes on serving until what replaces it can; while routes are, no cluster
+// that the former ones may lead to. r's messages must not be changed any more.
 //
 // Names that are new to a set are looked up before routes lead there, which takes 3 s at most. Readers see what is in
 // force meanwhile, and the next set has that much less time of its own.
@@ -130,18 +132,8 @@ func (b *Builder) ApplyLate(r *xds.Resources, late time.Duration) []xds.Nack {
 	b.updates++
 	u := update{number: b.updates, version: r.Version, at: b.deps.Now()}
 
-	// Endpoints first: a cluster that is new or turns to another service has its hosts from its first request on.
-	apply(&u, b.endpoints, r.Endpoints, whole(b.setEndpoints))
-	apply(&u, b.clusters, r.Clusters, func(old, e *entry[*clusterv3.Cluster]) (*entry[*clusterv3.Cluster], *fault) {
-		next, bad := whole(b.setCluster)(old, e)
-		switch {
-		case old == nil:
-			b.names.stale = true
-		case next != old && bad == nil:
-			b.discount(&old.counted)
-		}
-		return next, bad
-	})
+	clusters, endpoints, last := b.inOrder(r)
+	b.setDestinations(&u, clusters, endpoints)
 	// Names that are new are looked up before a route leads to them. One that takes too long gets its hosts when they come.
 	b.await(patience)
 	b.fillNames() // routes in force may be asked for the new ones
@@ -153,11 +145,29 @@ func (b *Builder) ApplyLate(r *xds.Resources, late time.Duration) []xds.Nack {
 	})
 
 	if !u.refused("Listener") {
-		b.removeAbsent(&u)
+		b.removeAbsent(&u, last)
 	}
 	b.fillNames()
 	b.version = r.Version
 	return u.nacks
+}
+
+// setDestinations puts clusters and their endpoints in force. Endpoints first: a cluster that is new or turns to another
+// service has its hosts from its first request on.
+func (b *Builder) setDestinations(
+	u *update, clusters []*clusterv3.Cluster, endpoints []*endpointv3.ClusterLoadAssignment,
+) {
+	apply(u, b.endpoints, endpoints, whole(b.setEndpoints))
+	apply(u, b.clusters, clusters, func(old, e *entry[*clusterv3.Cluster]) (*entry[*clusterv3.Cluster], *fault) {
+		next, bad := whole(b.setCluster)(old, e)
+		switch {
+		case old == nil:
+			b.names.stale = true
+		case next != old && bad == nil:
+			b.discount(&old.counted)
+		}
+		return next, bad
+	})
 }
 
 // await waits for the first answers to the names of this update's clusters, and lets readers go on meanwhile.
@@ -165,15 +175,10 @@ func (b *Builder) await(limit time.Duration) {
 	if !b.looked || limit <= 0 {
 		return
 	}
-	b.wait(func() { b.deps.Clusters.Await(limit) })
-}
-
-// wait lets readers go on while something is waited for, and waits no more when there is hurry.
-func (b *Builder) wait(something func()) {
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
-		something()
+		b.deps.Clusters.Await(limit)
 	}()
 	b.mu.Unlock()
 	defer b.mu.Lock()
@@ -183,10 +188,22 @@ func (b *Builder) wait(something func()) {
 	}
 }
 
+// settle waits until no request goes by routes that this update replaced, and lets readers go on meanwhile. There is no
+// hurry: a process that is to end answers as well.
+func (b *Builder) settle() {
+	if b.deps.Settle == nil {
+		return
+	}
+	b.mu.Unlock()
+	defer b.mu.Lock()
+	b.deps.Settle()
+}
+
 // Hurry has Apply wait for no names from now on, the one under way among them.
 func (b *Builder) Hurry() { b.hurried.Do(func() { close(b.hurry) }) }
 
-func (b *Builder) removeAbsent(u *update) {
+// removeAbsent takes away what the update did not give, and puts in force what it changes last.
+func (b *Builder) removeAbsent(u *update, last deferred) {
 	removeAbsent(u, b.listeners, func(name string, e *entry[*listenerv3.Listener]) {
 		b.deps.Listeners.Remove(name)
 		b.release(e.linked, nil)
@@ -198,9 +215,14 @@ func (b *Builder) removeAbsent(u *update) {
 		}
 		b.release(e.linked, nil)
 	})
-	if b.deps.Settle != nil && len(absent(u, b.clusters)) > 0 {
-		b.wait(b.deps.Settle) // a request that found its route in the former table finds the cluster too
+	defer b.dropSlots()
+	if u.refused("RouteConfiguration") {
+		return
 	}
+	if len(absent(u, b.clusters))+len(last.endpoints) > 0 {
+		b.settle() // a request that found its route in the former table finds the cluster too, as it was
+	}
+	b.setDestinations(u, last.clusters, last.endpoints)
 	removeAbsent(u, b.clusters, func(name string, e *entry[*clusterv3.Cluster]) {
 		b.deps.Clusters.Remove(name)
 		b.discount(&e.counted)
@@ -209,7 +231,6 @@ func (b *Builder) removeAbsent(u *update) {
 	removeAbsent(u, b.endpoints, func(name string, _ *entry[*endpointv3.ClusterLoadAssignment]) {
 		b.deps.Clusters.SetEndpoints(name, nil)
 	})
-	b.dropSlots()
 }
 
 func (b *Builder) setEndpoints(
@@ -290,39 +311,28 @@ func (b *Builder) setListener(
 	return nil
 }
 
-// listen opens a listener. Those that are to go, being not among the given, and whose address is in its way, go before
-// it; if it cannot be opened all the same, they come back.
+// listen opens a listener. Those that are to go, being not among the given, and whose address is in its way, make room
+// for it; if it cannot be opened all the same, they stay.
 func (b *Builder) listen(cfg proxy.ListenerConfig, given []*listenerv3.Listener) *fault {
-	err := b.deps.Listeners.Set(cfg)
-	if err == nil {
-		return nil
-	}
 	var inTheWay []string
 	for _, name := range slices.Sorted(maps.Keys(b.listeners)) {
 		stays := slices.ContainsFunc(given, func(l *listenerv3.Listener) bool { return l.GetName() == name })
-		if !stays && overlap(b.listeners[name].listener.Addr, cfg.Addr) {
+		if !stays && listener.Overlap(b.listeners[name].listener.Addr, cfg.Addr) {
 			inTheWay = append(inTheWay, name)
-			b.deps.Listeners.Remove(name)
 		}
 	}
+	set := b.deps.Listeners.Set
 	if len(inTheWay) > 0 {
-		err = b.deps.Listeners.Set(cfg)
+		set = func(cfg proxy.ListenerConfig) error { return b.deps.Listeners.Replace(cfg, inTheWay) }
 	}
-	for _, name := range inTheWay {
-		if err == nil || b.deps.Listeners.Set(b.listeners[name].listener) != nil {
-			b.release(b.listeners[name].linked, nil)
-			delete(b.listeners, name)
-		}
-	}
-	if err != nil {
+	if err := set(cfg); err != nil {
 		return faultf("address", "%v", err)
 	}
+	for _, name := range inTheWay {
+		b.release(b.listeners[name].linked, nil)
+		delete(b.listeners, name)
+	}
 	return nil
-}
-
-// overlap tells whether no two sockets can listen at both addresses.
-func overlap(a, b netip.AddrPort) bool {
-	return a.Port() == b.Port() && (a == b || a.Addr().IsUnspecified() || b.Addr().IsUnspecified())
 }
 
 func (b *Builder) slot(name string) *proxy.RouteSlot {

@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/umbra-mesh/umbra/internal/dataplane/listener"
 	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
 	"github.com/umbra-mesh/umbra/internal/dataplane/proxy"
 	"github.com/umbra-mesh/umbra/internal/dataplane/stats"
@@ -115,6 +118,21 @@ type farListeners struct{ *far }
 
 func (f farListeners) Set(c proxy.ListenerConfig) error {
 	f.called("set listener %s", c.Name)
+	return f.open(c, nil)
+}
+
+func (f farListeners) Replace(c proxy.ListenerConfig, others []string) error {
+	f.called("set listener %s for %s", c.Name, strings.Join(others, ", "))
+	err := f.open(c, others)
+	for _, name := range others {
+		if err == nil {
+			delete(f.listeners, name)
+		}
+	}
+	return err
+}
+
+func (f farListeners) open(c proxy.ListenerConfig, others []string) error {
 	if f.listening != nil {
 		f.listening(c)
 	}
@@ -122,7 +140,7 @@ func (f farListeners) Set(c proxy.ListenerConfig) error {
 		return errors.New("bind: address already in use")
 	}
 	for name, l := range f.listeners {
-		if overlap(l.Addr, c.Addr) && name != c.Name {
+		if listener.Overlap(l.Addr, c.Addr) && name != c.Name && !slices.Contains(others, name) {
 			return fmt.Errorf("address %v is listener %s's", c.Addr, name)
 		}
 	}
