@@ -75,16 +75,15 @@ type Compiler struct {
 
 	// What the last configuration left. All of it is read by name or by pointer and holds published messages: nothing
 	// in it is written to but by whoever makes it anew.
-	index    *index // of all services
-	scope    *index // of those that the outbound listener knows
-	rules    map[rulesKey]*ruleRoutes
-	hosts    map[*mesh.Server]*serverHosts
-	gateways map[string]*gatewayTable // by name of the route configuration
-	outbound *outboundTable
-	clusters map[string]*hostClusters // by host of the service
-	usual    usualParts
-	sealer   xds.Sealer
-	// Of listeners there are as many as there were addresses, which are few: none is forgotten.
+	index     *index // of all services
+	scope     *index // of those that the outbound listener knows
+	rules     map[rulesKey]*ruleRoutes
+	hosts     map[*mesh.Server]*serverHosts
+	gateways  map[string]*gatewayTable // by name of the route configuration
+	outbound  *outboundTable
+	clusters  map[string]*hostClusters // by host of the service
+	usual     usualParts
+	sealer    xds.Sealer
 	listeners map[hcm]*listenerv3.Listener
 }
 
@@ -123,6 +122,7 @@ func (b *Compiler) Compile(c mesh.Config, e mesh.Endpoints) (xds.Resources, []me
 		bound:     bound(c.VirtualServices),
 		loops:     map[loopKey]string{},
 		met:       map[*mesh.Gateway][]bool{},
+		listening: map[hcm]*listenerv3.Listener{},
 		policy:    cmp.Or(c.Outbound, b.opts.OutboundPolicy),
 	}
 	if c.Sidecar != nil {
@@ -176,7 +176,8 @@ type compiler struct {
 	own       []ownListener
 	bound     map[string][]*mesh.VirtualService // by gateway name or "mesh", in the order a consumer sees them
 	loops     map[loopKey]string
-	met       map[*mesh.Gateway][]bool // which of a gateway's virtual services a server of it takes
+	met       map[*mesh.Gateway][]bool     // which of a gateway's virtual services a server of it takes
+	listening map[hcm]*listenerv3.Listener // all there are
 	policy    mesh.OutboundPolicy
 	problems  []mesh.Problem
 }
@@ -187,6 +188,7 @@ func (k *compiler) forget() {
 	maps.DeleteFunc(k.hosts, func(_ *mesh.Server, h *serverHosts) bool { return h.used != k.generation })
 	maps.DeleteFunc(k.clusters, func(_ string, h *hostClusters) bool { return h.used != k.generation })
 	maps.DeleteFunc(k.gateways, func(_ string, t *gatewayTable) bool { return t.used != k.generation })
+	k.listeners = k.listening
 }
 
 func (k *compiler) problem(p mesh.Problem) { k.problems = append(k.problems, p) }

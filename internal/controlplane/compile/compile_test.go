@@ -71,6 +71,9 @@ func names(r xds.Resources) (listeners []string) {
 	return listeners
 }
 
+// elsewhere is what to do about a server whose address cannot be served.
+const elsewhere = "give the server another port or bind, or map its port to another one with --port"
+
 func TestGatewayAtTheOutboundAddressIsAnErrorAndLeftOut(t *testing.T) {
 	r, problems := compile.Compile(mesh.Config{Gateways: []*mesh.Gateway{gateway(80, 81)}}, nil, compile.Options{
 		Bind:     "127.0.0.1",
@@ -80,7 +83,7 @@ func TestGatewayAtTheOutboundAddressIsAnErrorAndLeftOut(t *testing.T) {
 		t.Errorf("listeners (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff([]string{"f.yaml:5: error: Gateway default/gw: spec.servers[0]: port 80 would be served at " +
-		"127.0.0.1:80, which is the outbound listener's address; serve it elsewhere"}, texts(problems)); diff != "" {
+		"127.0.0.1:80, which is the outbound listener's address; " + elsewhere}, texts(problems)); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)
 	}
 }
@@ -124,8 +127,8 @@ func TestServerWithoutAnAddressIsAnErrorAndLeftOut(t *testing.T) {
 		t.Errorf("listeners (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff([]string{
-		`f.yaml:6: error: Gateway default/gw: spec.servers[1]: bind "unix:///x" is not an IP address; serve it elsewhere`,
-		`f.yaml:7: error: Gateway default/gw: spec.servers[2]: port 70000 is not between 1 and 65535; serve it elsewhere`,
+		`f.yaml:6: error: Gateway default/gw: spec.servers[1]: bind "unix:///x" is not an IP address; ` + elsewhere,
+		`f.yaml:7: error: Gateway default/gw: spec.servers[2]: port 70000 is not between 1 and 65535; ` + elsewhere,
 	}, texts(problems)); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)
 	}

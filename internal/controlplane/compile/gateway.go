@@ -37,7 +37,8 @@ func (k *compiler) gatewayListeners(gateways []*mesh.Gateway) []*gatewayListener
 				err = k.free(s.Port.Number, addr)
 			}
 			if err != nil {
-				k.problemAt(mesh.Error, g.Origin, s.Place, err.Error(), "serve it elsewhere")
+				k.problemAt(mesh.Error, g.Origin, s.Place, err.Error(),
+					"give the server another port or bind, or map its port to another one with --port")
 				continue
 			}
 			l, ok := byAddr[addr]

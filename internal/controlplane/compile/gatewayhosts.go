@@ -86,7 +86,7 @@ func (t *gatewayTable) hosts(k *compiler, l *gatewayListener) []*gatewayHost {
 func (t *gatewayTable) collide(l *gatewayListener, gs gatewayServer, h *gatewayHost) {
 	t.collisions = append(t.collisions, mesh.Problem{
 		Severity: mesh.Warning,
-		Resource: gs.gateway.Origin,
+		Resource: gs.gateway.Origin, Line: gs.server.Place.Line, Field: gs.server.Place.Field,
 		Message: fmt.Sprintf("port %d and port %d of %s are both served at %s: host %q answers for port %d only",
 			gs.server.Port.Number, h.port, h.origin, l.addr, h.domain, h.port),
 		Fix: "serve them at different ports",

@@ -41,13 +41,13 @@ func (k *compiler) outboundListener() *listenerv3.Listener {
 	})
 }
 
-// listener is made once; the next configurations have the same.
+// listener is made once; the next configurations have the same, for as long as each has it.
 func (k *compiler) listener(h hcm) *listenerv3.Listener {
-	l, ok := k.listeners[h]
-	if !ok {
+	l := k.listeners[h]
+	if l == nil {
 		l = h.listener()
-		k.listeners[h] = l
 	}
+	k.listening[h] = l
 	return l
 }
 

@@ -279,11 +279,15 @@ func (k *compiler) unusedRules(t *outboundTable) {
 
 func (k *compiler) lostDomains(t *outboundTable) {
 	for _, l := range t.lost {
+		var at mesh.Place
+		if l.loser.routes != nil {
+			at = l.loser.routes.vs.HostsAt
+		}
 		k.problem(mesh.Problem{
 			Severity: mesh.Warning,
-			Resource: t.origin(l.loser),
-			Message:  fmt.Sprintf("requests for %q go to %s, not to %s", l.domain, t.origin(l.first), l.loser.name),
-			Fix:      "use the full name in the request",
+			Resource: t.origin(l.loser), Line: at.Line, Field: at.Field,
+			Message: fmt.Sprintf("requests for %q go to %s, not to %s", l.domain, t.origin(l.first), l.loser.name),
+			Fix:     "use the full name in the request",
 		})
 	}
 }

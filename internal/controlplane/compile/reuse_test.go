@@ -255,3 +255,24 @@ func TestAnotherNamespaceMayLoseAHost(t *testing.T) {
 		}
 	}
 }
+
+func TestAListenerIsTheSameMessageWhileItIsThereAndForgottenAfter(t *testing.T) {
+	b := compile.New(compile.Options{})
+	listener := func(ports ...uint32) proto.Message {
+		r, problems := b.Compile(mesh.Config{Gateways: []*mesh.Gateway{gateway(ports...)}}, nil)
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		return messages(r)["listener 0.0.0.0_80"]
+	}
+	first := listener(80)
+	if listener(80, 81) != first {
+		t.Error("the listener that stays is made anew")
+	}
+	if listener(81) != nil {
+		t.Fatal("the listener that goes is there")
+	}
+	if again := listener(80); again == first || !proto.Equal(again, first) {
+		t.Error("a listener that was gone is kept, or is another one")
+	}
+}

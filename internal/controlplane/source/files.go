@@ -49,6 +49,9 @@ func (l *Loader) files() ([]file, error) {
 			add(file{path: Stdin})
 			continue
 		}
+		if in == "" {
+			return nil, errors.New("read input: the path is empty: name a folder, a file or -")
+		}
 		info, err := os.Stat(in)
 		if err != nil {
 			return nil, fmt.Errorf("read input: %w", err)
@@ -62,13 +65,22 @@ func (l *Loader) files() ([]file, error) {
 			return nil, err
 		}
 		if len(found) == 0 {
-			return nil, fmt.Errorf("read input: no .yaml, .yml or .json file in folder %q", in)
+			return nil, nothingIn(in, l.opts.Recursive)
 		}
 		for _, f := range found {
 			add(f)
 		}
 	}
 	return all, nil
+}
+
+// nothingIn is the error of a folder without a file to read.
+func nothingIn(dir string, recursive bool) error {
+	hint := ""
+	if below, err := folder(dir, true); err == nil && len(below) > 0 && !recursive {
+		hint = ": those of its subfolders are read with -R"
+	}
+	return fmt.Errorf("read input: no .yaml, .yml or .json file in folder %q%s", dir, hint)
 }
 
 // folder lists the resource files of dir by name. Names that begin with a dot are left out: editors' swap files, and

@@ -24,10 +24,20 @@ func parseJSON(data []byte) ([]*yaml.Node, error) {
 			return docs, nil
 		}
 		if err != nil {
-			return nil, err
+			return nil, r.syntax(err)
 		}
 		docs = append(docs, n)
 	}
+}
+
+// syntax is an error of the reader, and the line it is in.
+func (r *jsonReader) syntax(err error) error {
+	off := r.d.InputOffset()
+	if e, ok := errors.AsType[*json.SyntaxError](err); ok {
+		off = e.Offset
+	}
+	before := r.data[:min(int(off), len(r.data))]
+	return &syntaxError{line: 1 + bytes.Count(before, []byte{'\n'}), message: err.Error(), json: true}
 }
 
 type jsonReader struct {
@@ -73,7 +83,7 @@ func (r *jsonReader) value(depth int) (*yaml.Node, error) {
 				}
 				name, ok := k.(string)
 				if !ok {
-					return nil, fmt.Errorf("line %d: a key must be a string", r.line)
+					return nil, errors.New("a key must be a string")
 				}
 				n.Content = append(n.Content, r.scalar("!!str", name))
 			}

@@ -146,7 +146,7 @@ func readPart(path, namespace string, p part) *read {
 		s.document(path, n, plain.problems, listOf{}, 0)
 		for _, b := range plain.problems {
 			if !b.said {
-				s.fail(path, b.line, b.message, b.fix)
+				s.fail(path, b.line, "", b.message, b.fix)
 			}
 		}
 	}

@@ -23,11 +23,11 @@ type scan struct {
 }
 
 // fail says that the part cannot be told apart into resources.
-func (s *read) fail(path string, line int, message, fix string) {
+func (s *read) fail(path string, line int, field, message, fix string) {
 	s.broken = true
 	s.problems = append(s.problems, mesh.Problem{
 		Severity: mesh.Error, Resource: mesh.Ref{File: path, Line: max(line, 1)}, Line: max(line, 1),
-		Message: message, Fix: fix,
+		Field: field, Message: message, Fix: fix,
 	})
 }
 
@@ -38,10 +38,14 @@ func (s *scan) file(f *fileRead) {
 	path := f.path
 	if len(f.parts) == 0 {
 		s.set.Broken[path] = true
-		s.problems = append(s.problems, mesh.Problem{
+		p := mesh.Problem{
 			Severity: mesh.Warning, Resource: mesh.Ref{File: path, Line: 1},
 			Message: "is empty: nothing is read from it, and a reload serves what it had", Fix: "delete the file if that is to go",
-		})
+		}
+		if path == Stdin {
+			p.Message, p.Fix = "standard input is empty", "pipe resources into it, as from kubectl get -o yaml"
+		}
+		s.problems = append(s.problems, p)
 		return
 	}
 	for _, d := range f.parts {
@@ -83,11 +87,14 @@ func (s *scan) add(path string, r *read) {
 
 // syntax says why the part cannot be read. The error's line counts from offset.
 func (s *read) syntax(path string, p part, err error, offset int) {
-	line, fix := 0, "correct the syntax"
+	line, as, fix := 0, "YAML", syntaxFix(err.Error())
 	if e, ok := errors.AsType[*syntaxError](err); ok && e.line > 0 {
 		line = e.line + offset
 		if tabbed(p.text, line-p.line) {
 			fix = "indent with spaces, not with tabs"
+		}
+		if e.json {
+			as, fix = "JSON", "correct the syntax"
 		}
 	}
 	if bytes.Contains(p.text, []byte("{{")) {
@@ -95,7 +102,26 @@ func (s *read) syntax(path string, p part, err error, offset int) {
 	}
 	fix += "; the file's resources are not read"
 	s.ended = true
-	s.fail(path, line, "cannot be read as YAML: "+err.Error(), fix)
+	s.fail(path, line, "", "cannot be read as "+as+": "+err.Error(), fix)
+}
+
+// syntaxFix is what to do about what the YAML parser says, whose words tell little to who does not know parsers.
+func syntaxFix(message string) string {
+	for _, known := range []struct{ says, fix string }{
+		{"did not find expected key", "indent the keys of one mapping alike, or put a text with a colon or a quote in it in quotes"},
+		{"did not find expected '-' indicator", "begin each item of the list with -, all indented alike"},
+		{"mapping values are not allowed", "indent the line as its neighbours are, or put a text with a colon in it in quotes"},
+		{"unexpected end of stream", "close the quote that begins here"},
+		{"did not find expected ',' or", "close the bracket that begins here or above, and put commas between its items"},
+		{"UTF-8", "write the file as UTF-8 text"},
+		{"control characters", "write the file as UTF-8 text"},
+		{"unknown anchor", "define the anchor before it, or put a text that begins with * in quotes"},
+	} {
+		if strings.Contains(message, known.says) {
+			return known.fix
+		}
+	}
+	return "correct the syntax"
 }
 
 // tabbed tells whether there is a tab in the indentation of a line.
@@ -115,7 +141,7 @@ func (s *read) document(path string, n *Node, bad []treeProblem, in listOf, dept
 		return
 	}
 	if n.Kind != yaml.MappingNode {
-		s.fail(path, n.Line, "not a resource", "write a mapping with apiVersion, kind and metadata")
+		s.fail(path, n.Line, "", "not a resource", "write a mapping with apiVersion, kind and metadata")
 		return
 	}
 	apiVersion, kind := text(child(n, "apiVersion")), text(child(n, "kind"))
@@ -138,7 +164,8 @@ func (s *read) document(path string, n *Node, bad []treeProblem, in listOf, dept
 		{"apiVersion", apiVersion}, {"kind", kind}, {"metadata.name", r.Name},
 	} {
 		if need.value == "" {
-			s.fail(path, n.Line, need.field+" is missing", "every resource needs apiVersion, kind and metadata.name")
+			s.fail(path, n.Line, need.field, "is missing"+whose(kind, r.Name),
+				"every resource needs apiVersion, kind and metadata.name")
 			return
 		}
 	}
@@ -149,10 +176,24 @@ func (s *read) document(path string, n *Node, bad []treeProblem, in listOf, dept
 	for i := range bad {
 		if b := &bad[i]; !b.said && b.within(n) {
 			b.said = true
-			s.problem(r, b.line, "", b.message, b.fix)
+			s.problem(r, b.line, b.field(n), b.message, b.fix)
 		}
 	}
 	s.resources = append(s.resources, r)
+}
+
+// whose tells which resource it is as far as that is known of one that cannot be told apart.
+func whose(kind, name string) string {
+	switch {
+	case kind != "" && name != "":
+		return fmt.Sprintf(" in %s %s", kind, name)
+	case kind != "":
+		return " in a " + kind
+	case name != "":
+		return fmt.Sprintf(" in the resource named %q", name)
+	default:
+		return ""
+	}
 }
 
 func (s *read) list(path string, n, items *Node, bad []treeProblem, in listOf, depth int) {
@@ -160,10 +201,10 @@ func (s *read) list(path string, n, items *Node, bad []treeProblem, in listOf, d
 	case items == nil || items.Kind == yaml.ScalarNode && items.Tag == "!!null":
 		return
 	case items.Kind != yaml.SequenceNode:
-		s.fail(path, n.Line, "items is not a list", "write the items as a list")
+		s.fail(path, n.Line, "items", "is not a list", "write the items as a list")
 		return
 	case depth > 3:
-		s.fail(path, n.Line, "lists are nested deeper than 3 levels", "write the items one level up")
+		s.fail(path, n.Line, "items", "lists are nested deeper than 3 levels", "write the items one level up")
 		return
 	}
 	for _, item := range items.Content {
@@ -232,9 +273,4 @@ func text(n *Node) string {
 		return ""
 	}
 	return n.Value
-}
-
-// within tells whether the problem is about n or something in it.
-func (b treeProblem) within(n *Node) bool {
-	return n == b.in || slices.ContainsFunc(n.Content, b.within)
 }

@@ -122,6 +122,12 @@ func (l *Loader) Load() (Set, []mesh.Problem, error) {
 		last[f.path] = f
 		s.file(f)
 	}
+	if len(s.set.Resources)+len(s.problems) == 0 {
+		s.problems = append(s.problems, mesh.Problem{
+			Severity: mesh.Warning, Resource: mesh.Ref{File: files[0].path, Line: 1},
+			Message: "holds no resource, and no other file does", Fix: "write a document with apiVersion, kind and metadata",
+		})
+	}
 	l.digest, l.last, l.size = sum.digest(), last, len(s.set.Resources)
 	return s.set, s.problems, nil
 }

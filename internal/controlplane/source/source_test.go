@@ -168,7 +168,7 @@ func TestASyntaxErrorBreaksItsFileOnly(t *testing.T) {
 	set, problems := load(t, Options{}, dir)
 	b := filepath.Join(dir, "b.yaml")
 	wantProblems(t, problems, b+":6: error: cannot be read as YAML: did not find expected ',' or ']'; "+
-		"correct the syntax; the file's resources are not read")
+		"close the bracket that begins here or above, and put commas between its items; the file's resources are not read")
 	if got := names(set.Resources); got != "a b c" || !set.Broken[b] || len(set.Broken) != 1 {
 		t.Errorf("resources %s, broken %v", got, set.Broken)
 	}
@@ -228,11 +228,12 @@ func TestADocumentThatIsNoResourceBreaksItsFile(t *testing.T) {
 	}
 	f("just text", "1: error: not a resource")
 	f("- a", "1: error: not a resource")
-	f("# x\nkind: A\nmetadata: {name: a}", "2: error: apiVersion is missing")
-	f("apiVersion: v1\nmetadata: {name: a}", "1: error: kind is missing")
-	f("apiVersion: v1\nkind: A", "1: error: metadata.name is missing")
-	f("apiVersion: v1\nkind: A\nmetadata: {name: [a]}", "1: error: metadata.name is missing")
-	f("apiVersion: v1\nkind: List\nitems: {}", "1: error: items is not a list")
+	f("# x\nkind: A\nmetadata: {name: a}", "2: error: apiVersion: is missing in A a; every resource needs")
+	f("apiVersion: v1\nmetadata: {name: a}", `1: error: kind: is missing in the resource named "a"; `)
+	f("apiVersion: v1\nkind: A", "1: error: metadata.name: is missing in a A;")
+	f("a: b", "1: error: apiVersion: is missing; every")
+	f("apiVersion: v1\nkind: A\nmetadata: {name: [a]}", "1: error: metadata.name: is missing in a A")
+	f("apiVersion: v1\nkind: List\nitems: {}", "1: error: items: is not a list")
 	f("apiVersion: v1\nkind: List\nkind: List\nitems: []", `3: error: key "kind" is there twice`)
 	f("a: \"\xff\"", "1: error: cannot be read as YAML")
 }
@@ -270,6 +271,8 @@ func TestInputThatCannotBeReadIsAnError(t *testing.T) {
 	f("no input")
 	f("no such file or directory", filepath.Join(t.TempDir(), "gone.yaml"))
 	f("no .yaml, .yml or .json file in folder", t.TempDir())
+	f("those of its subfolders are read with -R", write(t, "below/a.yaml", object("a")))
+	f("the path is empty", "")
 	f("no standard input", "-")
 	dangling := t.TempDir()
 	if err := os.Symlink("nowhere", filepath.Join(dangling, "a.yaml")); err != nil {
@@ -317,4 +320,17 @@ metadata:
 	if want := map[string]string{"x": ""}; !cmp.Equal(set.Resources[0].Labels, want) {
 		t.Errorf("labels %v, want %v", set.Resources[0].Labels, want)
 	}
+}
+
+func TestInputWithoutAResourceIsWarnedOf(t *testing.T) {
+	const nothing = ": warning: holds no resource, and no other file does; write a document with apiVersion, kind and metadata"
+	for _, in := range []string{"# only a comment\n", "---\n---\n", "null", "{apiVersion: v1, kind: List, items: []}"} {
+		_, problems := loadString(t, in)
+		wantProblems(t, problems, "-:1"+nothing)
+	}
+	dir := write(t, "a.yaml", "# off\n", "b.yaml", object("b"))
+	_, problems := load(t, Options{}, dir)
+	wantProblems(t, problems)
+	_, problems = loadString(t, " \n")
+	wantProblems(t, problems, "-:1: warning: standard input is empty; pipe resources into it, as from kubectl get -o yaml")
 }

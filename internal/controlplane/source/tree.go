@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -20,6 +21,7 @@ import (
 type syntaxError struct {
 	line    int
 	message string
+	json    bool // it was read as JSON
 }
 
 func (e *syntaxError) Error() string { return e.message }
@@ -30,9 +32,14 @@ var yamlLine = regexp.MustCompile(`^yaml: (?:line ([0-9]+): )?(.*)$`)
 // its escapes for characters outside the basic plane are no YAML.
 func parse(data []byte) ([]*yaml.Node, error) {
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	var notJSON error
 	if start := bytes.TrimLeft(data, " \t\r\n"); len(start) > 0 && start[0] == '{' {
-		if docs, err := parseJSON(data); err == nil {
+		var docs []*yaml.Node
+		if docs, notJSON = parseJSON(data); notJSON == nil {
 			return docs, nil
+		}
+		if !quoted(start[1:]) {
+			notJSON = nil
 		}
 	}
 	var docs []*yaml.Node
@@ -42,6 +49,9 @@ func parse(data []byte) ([]*yaml.Node, error) {
 		if errors.Is(err, io.EOF) {
 			return docs, nil
 		}
+		if err != nil && notJSON != nil {
+			return docs, notJSON
+		}
 		if err != nil {
 			return docs, yamlError(err, data)
 		}
@@ -49,6 +59,12 @@ func parse(data []byte) ([]*yaml.Node, error) {
 			docs = append(docs, n.Content[0])
 		}
 	}
+}
+
+// quoted tells whether a mapping begins with a key in double quotes, as in JSON: who wrote it meant no YAML.
+func quoted(rest []byte) bool {
+	rest = bytes.TrimLeft(rest, " \t\r\n")
+	return len(rest) > 0 && rest[0] == '"'
 }
 
 var unknownAnchor = regexp.MustCompile(`^unknown anchor '(.+)' referenced$`)
@@ -119,6 +135,32 @@ var (
 	errAlias = fmt.Errorf("aliases expand to more than %d nodes", MaxAliasNodes)
 )
 
+// within tells whether the problem is about n or something in it.
+func (b *treeProblem) within(n *Node) bool {
+	return n == b.in || slices.ContainsFunc(n.Content, b.within)
+}
+
+// field is the path of the mapping or text that the problem is about, below n that it is within; "" for n itself.
+func (b *treeProblem) field(n *Node) string {
+	if n == b.in {
+		return ""
+	}
+	for i, c := range n.Content {
+		if !b.within(c) {
+			continue
+		}
+		below := b.field(c)
+		if below != "" && below[0] != '[' {
+			below = "." + below
+		}
+		if n.Kind == yaml.SequenceNode {
+			return "[" + strconv.Itoa(i) + "]" + below
+		}
+		return n.Content[i-1].Value + below
+	}
+	return ""
+}
+
 // maxTreeProblems is of one document: more of them say nothing new.
 const maxTreeProblems = 100
 
@@ -131,11 +173,11 @@ func (p *plainer) problem(aliased bool, in *Node, line int, message, fix string)
 
 func (p *plainer) plain(n *yaml.Node, depth int, aliased bool) (*Node, error) {
 	if depth > MaxDepth {
-		return nil, &syntaxError{n.Line, errDepth.Error()}
+		return nil, &syntaxError{line: n.Line, message: errDepth.Error()}
 	}
 	if aliased {
 		if p.aliased++; p.aliased > MaxAliasNodes {
-			return nil, &syntaxError{n.Line, errAlias.Error()}
+			return nil, &syntaxError{line: n.Line, message: errAlias.Error()}
 		}
 	}
 	switch n.Kind {

@@ -64,13 +64,14 @@ func TestTreesThatCannotBeMeantAreProblems(t *testing.T) {
 			t.Errorf("%s: problems %v, want %s", spec, problems, want)
 		}
 	}
-	f("  a: 1\n  b: 2\n  a: 3\n", `-:7: error: A default/a: key "a" is there twice; keep one of them`)
-	f("  ? [a]\n  : b\n", "-:5: error: A default/a: a key must be a string")
-	f("  a: !mine b\n", "-:5: error: A default/a: tag !mine is not known")
-	f("  <<: 5\n", "-:5: error: A default/a: << must name a mapping")
+	f("  a: 1\n  b: 2\n  a: 3\n", `-:7: error: A default/a: spec: key "a" is there twice; keep one of them`)
+	f("  ? [a]\n  : b\n", "-:5: error: A default/a: spec: a key must be a string")
+	f("  a: !mine b\n", "-:5: error: A default/a: spec.a: tag !mine is not known")
+	f("  <<: 5\n", "-:5: error: A default/a: spec: << must name a mapping")
 	f("  <<: {a: 1, a: 2}\n", `-:5: error: key "a" is there twice`)
 	f("  a: 1\napiVersion: v1\nkind: B\nmetadata: {name: b}\nspec: {}\n", `-:6: error: A default/a: key "apiVersion" is there `+
 		"twice; keep one of them, or write --- before it if another resource begins here")
+	f("  a:\n  - x: 1\n  - y: {z: 1, z: 2}\n", `-:7: error: A default/a: spec.a[1].y: key "z" is there twice`)
 	f("  a: !!int x\n", "cannot be read as YAML")
 }
 
@@ -114,6 +115,21 @@ func TestJSONIsReadAsJSONWithItsLines(t *testing.T) {
 	if line := child(r.Node, "spec").Line; line != 5 {
 		t.Errorf("spec is at line %d", line)
 	}
+}
+
+func TestBrokenJSONIsToldInTheWordsOfJSON(t *testing.T) {
+	f := func(in, want string) {
+		t.Helper()
+		set, problems := loadString(t, in)
+		if len(problems) != 1 || problems[0].String() != want || !set.Broken["-"] {
+			t.Errorf("%q: problems %v, want %s", in, problems, want)
+		}
+	}
+	const fix = "; correct the syntax; the file's resources are not read"
+	f("{\n\"apiVersion\": \"v1\",\n", "-:2: error: cannot be read as JSON: unexpected EOF"+fix)
+	f("{\"a\":\n[1}", "-:2: error: cannot be read as JSON: invalid character '}' after array element"+fix)
+	f("{a: [1", "-:1: error: cannot be read as YAML: did not find expected ',' or ']'; close the bracket that begins here "+
+		"or above, and put commas between its items; the file's resources are not read")
 }
 
 func TestFlowYAMLThatIsNoJSONIsReadToo(t *testing.T) {

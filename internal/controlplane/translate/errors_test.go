@@ -85,6 +85,7 @@ func TestAValueOfAnotherFormSaysWhatToWrite(t *testing.T) {
 	f("timeout: 5", "it needs a unit: write 5s or 5ms")
 	f("timeout: soon", "write it as 5s, 100ms or 1h30m")
 	f("timeout: {seconds: 5}", "write a single value")
+	f("mirror: {host: b}, mirrorPercent: {value: 5}", `did you mean "mirrorPercentage"?`)
 	f("name: 1", "put it in quotes")
 	f("redirect: {derivePort: from_protocol_default}", `did you mean "FROM_PROTOCOL_DEFAULT"?`)
 	f("redirect: {derivePort: never}", "write one of these")
@@ -124,7 +125,58 @@ func TestAFieldInTheWrongPlaceSaysWhereItBelongs(t *testing.T) {
 	rule("route: [{host: a}]", "move it into destination")
 	rule("hosts: [a.b]", "move it into spec")
 	rule("uri: {prefix: /}", "move it into match[], redirect or rewrite")
+	rule("rewrite: {prefix: /}", "remove it, or move it to where it belongs; known here: authority, uri, uriRegexRewrite")
 	f("Gateway", "{number: 80}", "move it into servers[].port")
 	f("VirtualService", "{hosts: [a.b]}\nhttp: []", "move it into spec")
 	f("VirtualService", "{apiVersion: v1, hosts: [a.b]}", "move it to the top, beside kind")
+}
+
+func TestAResourceThatCannotBeReadIsNotSaidToBeMissing(t *testing.T) {
+	const virtual = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\n" +
+		"spec: {hosts: [a.b], gateways: [g], http: [{route: [{destination: {host: s}}]}]}\n---\n"
+	f := func(other, want string) {
+		t.Helper()
+		_, _, problems := translateYAML(t, virtual+other, Options{})
+		var got []string
+		for _, p := range problems {
+			if p.Severity >= mesh.Unresolved {
+				got = append(got, p.Resource.Kind+" "+p.Field)
+			}
+		}
+		if all := strings.Join(got, ", "); all != want {
+			t.Errorf("%s: errors %s, want %s", other, all, want)
+		}
+	}
+	const service, gateway = "{apiVersion: v1, kind: Service, metadata: {name: s}, spec: ",
+		"{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: g}, spec: "
+	f(service+"{ports: 80}}", "VirtualService spec.gateways[0], Service spec.ports")
+	f(gateway+"{servers: 5}}",
+		"VirtualService spec.http[0].route[0].destination.host, Gateway spec.servers")
+}
+
+func TestTheProblemsOfOneResourceAreBounded(t *testing.T) {
+	count := func(matches int) (errors, more int) {
+		var match strings.Builder
+		for range matches {
+			match.WriteString("{uri: {prefx: /}}, ")
+		}
+		_, _, problems := translateYAML(t, istio("VirtualService",
+			"{hosts: [a.b], http: [{match: ["+match.String()+"], redirect: {uri: /}}]}"), Options{})
+		for _, p := range problems {
+			if p.Severity == mesh.Error {
+				errors++
+			}
+			if strings.HasPrefix(p.Message, "has more of the like") {
+				more++
+			}
+		}
+		return errors, more
+	}
+	for matches, want := range map[int][2]int{
+		maxProblems: {maxProblems, 0}, maxProblems + 1: {maxProblems + 1, 1}, 5 * maxProblems: {maxProblems + 1, 1},
+	} {
+		if errors, more := count(matches); errors != want[0] || more != want[1] {
+			t.Errorf("%d wrong matches: %d errors of which %d say that there are more, want %v", matches, errors, more, want)
+		}
+	}
 }

@@ -110,7 +110,7 @@ func classify(r *source.Resource, opts Options) (*kind, *mesh.Problem) {
 		if k.name != r.Kind {
 			continue
 		}
-		near := group != "" && distance(group, k.group) <= 3
+		near := group == "" || distance(group, k.group) <= 3 || slices.Contains(silent, [2]string{group, "*"})
 		if group == k.group && slices.Contains(k.versions, version) {
 			return k, nil
 		}
@@ -136,16 +136,25 @@ func classify(r *source.Resource, opts Options) (*kind, *mesh.Problem) {
 	}
 	p.Message = fmt.Sprintf("kind %s of %s is not used", r.Kind, r.APIVersion)
 	switch {
-	case group == istioGroup:
-		var names []string
-		for _, k := range accepted {
-			names = append(names, k.name)
-		}
-		if p.Fix = suggest(r.Kind, names); p.Fix != "" {
-			p.Severity = mesh.Error
-		}
 	case group == "" && r.Kind == "Endpoints":
 		p.Fix = "give its EndpointSlices: kubectl get endpointslices -o yaml"
+	case slices.ContainsFunc(accepted, func(k kind) bool { return k.group == group }):
+		if p.Fix = suggest(r.Kind, kindsOf(group)); p.Fix != "" {
+			p.Severity = mesh.Error
+		}
+	case slices.Contains(kindsOf(istioGroup), r.Kind):
+		p.Fix = fmt.Sprintf("write apiVersion: %s/%s if Istio's is meant", istioGroup, istioVersions[0])
 	}
 	return nil, p
+}
+
+// kindsOf are the kinds of a group that are translated.
+func kindsOf(group string) []string {
+	var names []string
+	for _, k := range accepted {
+		if k.group == group {
+			names = append(names, k.name)
+		}
+	}
+	return names
 }

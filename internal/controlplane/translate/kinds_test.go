@@ -52,6 +52,8 @@ func TestKindsThatAreNotTranslated(t *testing.T) {
 		`1 error apiVersion: "networking.istio.io/v2" is not known for kind Gateway`)
 	f("networking.istoi.io/v1", "VirtualService",
 		`1 error apiVersion: "networking.istoi.io/v1" is not known for kind VirtualService`)
+	f("v1", "VirtualService", `1 error apiVersion: "v1" is not known for kind VirtualService`)
+	f("apps/v1", "Service", `1 error apiVersion: "apps/v1" is not known for kind Service`)
 	f("v2", "Service", `1 error apiVersion: "v2" is not known for kind Service`)
 }
 
@@ -60,6 +62,8 @@ func TestAMisspelledKindSaysWhichIsNear(t *testing.T) {
 		"{apiVersion: networking.istio.io/v1, kind: VirtualSerivce, metadata: {name: a}}", Options{})
 	says(t, problems, mesh.Error, "kind VirtualSerivce of networking.istio.io/v1 is not used",
 		`did you mean "VirtualService"?`)
+	_, _, problems = translateYAML(t, "{apiVersion: v1, kind: services, metadata: {name: a}}", Options{})
+	says(t, problems, mesh.Error, "kind services of v1 is not used", `did you mean "Service"?`)
 }
 
 func TestAKindThatIsNotTranslatedNamesTheOneThatIs(t *testing.T) {
@@ -74,6 +78,7 @@ func TestAKindThatIsNotTranslatedNamesTheOneThatIs(t *testing.T) {
 	f("gateway.networking.k8s.io/v1", "HTTPRoute", mesh.Error, "; write a VirtualService of networking.istio.io, or")
 	f("networking.k8s.io/v1", "Ingress", mesh.Error, "; write a Gateway and a VirtualService of networking.istio.io, or")
 	f("security.istio.io/v1", "AuthorizationPolicy", mesh.Error, "; remove it, or")
+	f("istio.io/v1", "VirtualService", mesh.Warning, "; write apiVersion: networking.istio.io/v1 if Istio's is meant")
 	f("v1", "Endpoints", mesh.Warning, "; give its EndpointSlices: kubectl get endpointslices -o yaml")
 }
 

@@ -3,10 +3,12 @@
 package translate
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/umbra-mesh/umbra/internal/controlplane/mesh"
+	"github.com/umbra-mesh/umbra/internal/controlplane/source"
 )
 
 // link is one putting together of what was read. It never writes to a reading: what it finds is its own.
@@ -21,6 +23,8 @@ type link struct {
 	sidecars  []*sidecar
 
 	unreadVirtual bool // a virtual service could not be read: what it names is not known
+	// unread are gateways, as namespace/name, and hosts of Services that could not be read: that they are refused was said.
+	unread map[string]bool
 
 	remarks map[*report]*remarks // what linking finds, by the resource it is about
 	wanted  map[string]bool      // see asked
@@ -35,16 +39,20 @@ type kept struct {
 	merged   map[*virtualService]*merged
 	// resolved are virtual services that name nothing that is not among these services and gateways.
 	resolved map[*virtualService]bool
+	unread   map[string]bool
 }
 
 // newLink takes what was read, oldest first: the order of the input means nothing.
 func newLink(opts Options, order []*entry, before kept) *link {
 	l := &link{
 		opts: opts, before: before, kept: kept{merged: map[*virtualService]*merged{}}, remarks: map[*report]*remarks{},
+		unread: map[string]bool{},
 	}
 	var pods []*workload // behind WorkloadEntries
 	for _, e := range order {
-		l.unreadVirtual = l.unreadVirtual || e.what == nil && e.failed && e.resource.Kind == "VirtualService"
+		if e.what == nil && e.failed {
+			l.couldNotRead(e.resource)
+		}
 		switch x := e.what.(type) {
 		case *gateway:
 			l.gateways = append(l.gateways, x)
@@ -68,6 +76,18 @@ func newLink(opts Options, order []*entry, before kept) *link {
 	}
 	l.workloads = append(l.workloads, pods...)
 	return l
+}
+
+// couldNotRead remembers what others may name of a resource that could not be read.
+func (l *link) couldNotRead(r *source.Resource) {
+	switch r.Kind {
+	case "VirtualService":
+		l.unreadVirtual = true
+	case "Gateway":
+		l.unread[r.Namespace+"/"+r.Name] = true
+	case "Service":
+		l.unread[strings.ToLower(l.opts.serviceHost(r.Name, r.Namespace))] = true
+	}
 }
 
 // on is where to say what linking finds wrong with a resource.
@@ -101,7 +121,7 @@ func (l *link) problems(readings []*reading) []mesh.Problem {
 func (l *link) link() (mesh.Config, mesh.Endpoints) {
 	scope := l.sidecar()
 	s := l.linkServices(scope)
-	l.kept.services, l.kept.gateways, l.kept.resolved = s, l.gateways, l.stillResolved(s)
+	l.kept.services, l.kept.gateways, l.kept.unread, l.kept.resolved = s, l.gateways, l.unread, l.stillResolved(s)
 	config := mesh.Config{Services: s.mesh}
 	for _, j := range s.empty {
 		l.withoutEndpoints(j)
@@ -115,7 +135,7 @@ func (l *link) link() (mesh.Config, mesh.Endpoints) {
 // stillResolved are virtual services of which nothing that they name has changed since the last link.
 func (l *link) stillResolved(s *services) map[*virtualService]bool {
 	resolved, before := l.before.resolved, l.before.services
-	if !slices.Equal(l.gateways, l.before.gateways) || before == nil || len(resolved) > 2*len(l.virtuals) {
+	if !slices.Equal(l.gateways, l.before.gateways) || !maps.Equal(l.unread, l.before.unread) || before == nil || len(resolved) > 2*len(l.virtuals) {
 		return make(map[*virtualService]bool, len(l.virtuals))
 	}
 	changed := map[string]bool{}

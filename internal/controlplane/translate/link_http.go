@@ -129,7 +129,7 @@ func sortedKeys[V any](m map[string]V) []string {
 // findGateways says which gateways that a virtual service names are not there.
 func (l *link) findGateways(v *virtualService, n *names) {
 	find := func(path, name string) {
-		if name == meshGateway || n.gateways[name] {
+		if name == meshGateway || n.gateways[name] || l.unread[name] {
 			return
 		}
 		fix := namespaced(n, name, n.gateways)
@@ -243,6 +243,9 @@ func (l *link) resolve(v *virtualService, ref *reference, f *found, n *names) {
 	outcome := "requests get 503"
 	if ref.mirror {
 		outcome = "copies are dropped"
+	}
+	if f == nil && l.unread[d.Host] {
+		return
 	}
 	if f == nil {
 		own := ""

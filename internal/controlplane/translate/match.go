@@ -4,6 +4,7 @@ package translate
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"regexp"
 	"regexp/syntax"
@@ -74,6 +75,7 @@ func stringMatch(m *networking.StringMatch) *mesh.StringMatch {
 // checkMatch says what is wrong with an entry of http.match, and completes the names of its gateways.
 func (v *virtualService) checkMatch(path string, m *networking.HTTPMatchRequest) {
 	v.checkRegex(path, "uri", m.GetUri())
+	v.checkPath(path+".uri", m.GetUri())
 	v.checkString(path, "scheme", m.GetScheme())
 	v.checkString(path, "method", m.GetMethod())
 	v.checkString(path, "authority", m.GetAuthority())
@@ -105,6 +107,15 @@ func (v *virtualService) checkMatch(path string, m *networking.HTTPMatchRequest)
 	}
 	if s := m.GetSourceNamespace(); s != "" && !validAnyLabel(s) {
 		v.error(path+".sourceNamespace", "write the name of a namespace", "sourceNamespace match %s is invalid", s)
+	}
+}
+
+// checkPath warns of a path that no request has. That of OPTIONS may be "*".
+func (v *virtualService) checkPath(path string, uri *networking.StringMatch) {
+	for _, form := range []struct{ field, value string }{{".exact", uri.GetExact()}, {".prefix", uri.GetPrefix()}} {
+		if form.value != "" && form.value[0] != '/' && form.value[0] != '*' {
+			v.warn(path+form.field, fmt.Sprintf("write %q", "/"+form.value), "never matches: a path begins with /")
+		}
 	}
 }
 

@@ -3,6 +3,7 @@
 package translate
 
 import (
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 	networking "istio.io/api/networking/v1alpha3"
 
@@ -68,6 +69,7 @@ func (v *virtualService) copies(path string, h *networking.HTTPRoute, opts Optio
 	v.shares(path, h)
 	c := copies{percent: h.GetMirrorPercent(), percentage: h.GetMirrorPercentage(), listed: len(h.GetMirrors()) > 0}
 	if d := h.GetMirror(); d != nil {
+		v.selfMirrored(path+".mirror", d, h)
 		target := v.destination(path+".mirror", d, true, opts)
 		c.target = &target
 	}
@@ -77,13 +79,14 @@ func (v *virtualService) copies(path string, h *networking.HTTPRoute, opts Optio
 			v.error(at+".destination", "name a service", "destination is required for mirrors")
 			continue
 		}
+		v.selfMirrored(at+".destination", policy.GetDestination(), h)
 		m := mesh.Mirror{
 			Destination: v.destination(at+".destination", policy.GetDestination(), true, opts),
 			Numerator:   100, Denominator: mesh.Hundred,
 		}
 		on := true
 		if p := policy.GetPercentage(); p != nil {
-			v.share(at+".percentage.value", "mirror percentage", p.GetValue())
+			v.share(at+".percentage", "mirror percentage", p.GetValue())
 			on = setShare(&m, p.GetValue())
 		}
 		if on {
@@ -91,6 +94,17 @@ func (v *virtualService) copies(path string, h *networking.HTTPRoute, opts Optio
 		}
 	}
 	return c
+}
+
+// selfMirrored tells of copies that go where the requests go: what a mirror is to spare gets each of them twice.
+func (v *virtualService) selfMirrored(path string, to *networking.Destination, h *networking.HTTPRoute) {
+	for _, d := range h.GetRoute() {
+		if proto.Equal(d.GetDestination(), to) {
+			v.note(path, "name another service or subset if that is not meant",
+				"copies go where the requests go: it gets each of them twice")
+			return
+		}
+	}
 }
 
 // setShare writes a percentage as millionths, cut off and not rounded, as Istio does: 0.57 is 5699 and 0.00001 is a
@@ -111,13 +125,22 @@ func (v *virtualService) shares(path string, h *networking.HTTPRoute) {
 		v.needsMirror(path+".mirrorPercent", h)
 	}
 	if p := h.GetMirrorPercentage(); p != nil {
-		v.share(path+".mirrorPercentage.value", "mirror_percentage", p.GetValue())
+		v.share(path+".mirrorPercentage", "mirror_percentage", p.GetValue())
 		v.needsMirror(path+".mirrorPercentage", h)
 	}
 }
 
+// leastShare is the smallest that is not cut off to nothing, in percent (mesh.Million).
+const leastShare = 0.0001
+
 func (v *virtualService) share(path, name string, percent float64) {
+	if percent == 0 && !v.given(path+".value") {
+		v.warn(path, "write {value: 100} for all, or leave it out", "no request is mirrored: there is no value, which is 0")
+	}
+	path += ".value"
 	switch {
+	case percent > 0 && percent < leastShare:
+		v.warn(path, "write 0.0001 or more", "no request is mirrored: the share is counted in steps of 0.0001 percent")
 	case percent > 100:
 		v.error(path, "write 0 to 100", "%s must have a max value of 100 (it has %f)", name, percent)
 	case percent < 0:

@@ -72,6 +72,39 @@ func TestOldAndIdleMirrorFieldsAreWarnedOf(t *testing.T) {
 	says(t, problems, mesh.Warning, "spec.http[1].mirrorPercentage: has no effect: the rule has no mirror")
 }
 
+func TestMirrorsThatNeverCopyAreWarnedOf(t *testing.T) {
+	f := func(rule string, want ...string) {
+		t.Helper()
+		_, _, problems := translateYAML(t, istio("VirtualService",
+			"{hosts: [a.example.com], http: [{route: [{destination: {host: a}}], "+rule+"}]}"), Options{})
+		warnings := slices.DeleteFunc(problems, func(p mesh.Problem) bool { return p.Severity != mesh.Warning })
+		wantProblems(t, warnings, want...)
+	}
+	const none = "no request is mirrored: there is no value, which is 0"
+	const less = "no request is mirrored: the share is counted in steps of 0.0001 percent"
+	f("mirror: {host: b}, mirrorPercentage: {}", "4 warning spec.http[0].mirrorPercentage: "+none)
+	f("mirrors: [{destination: {host: b}, percentage: {}}]", "4 warning spec.http[0].mirrors[0].percentage: "+none)
+	f("mirror: {host: b}, mirrorPercentage: {value: 0.00009}", "4 warning spec.http[0].mirrorPercentage.value: "+less)
+	f("mirror: {host: b}, mirrorPercentage: {value: 0.0001}")
+	f("mirror: {host: b}, mirrorPercentage: {value: 0}") // a way to switch it off
+	f("mirror: {host: b}")
+}
+
+func TestANoteTellsOfCopiesThatGoWhereTheRequestsGo(t *testing.T) {
+	const note = "copies go where the requests go: it gets each of them twice"
+	f := func(mirror string, want bool) {
+		t.Helper()
+		_, _, problems := translateYAML(t, istio("VirtualService", "{hosts: [a.example.com], http: [{match: [{method: {exact: GET}}], "+
+			"route: [{destination: {host: c}}, {destination: {host: a, subset: v1}, weight: 9}], "+mirror+"}]}"), Options{})
+		if got := slices.ContainsFunc(problems, func(p mesh.Problem) bool { return p.Message == note }); got != want {
+			t.Errorf("%s: told %t, want %t: %v", mirror, got, want, problems)
+		}
+	}
+	f("mirror: {host: a, subset: v1}", true)
+	f("mirrors: [{destination: {host: b}}, {destination: {host: c}}]", true)
+	f("mirror: {host: a, subset: v2}", false)
+}
+
 func TestANoteTellsWhereWritesAreMirrored(t *testing.T) {
 	f := func(match string, want int) {
 		t.Helper()

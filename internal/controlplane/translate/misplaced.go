@@ -2,11 +2,18 @@
 
 package translate
 
-import "strings"
+import (
+	"strconv"
+	"strings"
 
-// How far from where it stands a field is looked for, in messages up and down, and how many places are named.
+	"go.yaml.in/yaml/v3"
+)
+
+// How far from where it stands a field is looked for, in messages up and down, how many places are named that it may
+// belong to (of more, none is likely to be meant), and how many names are listed.
 const (
 	maxSteps  = 3
+	maxMoves  = 3
 	maxPlaces = 8
 )
 
@@ -36,7 +43,7 @@ func misplaced(field string, at *spot) string {
 
 func moveInto(places []string) string {
 	switch n := len(places); {
-	case n > maxPlaces:
+	case n > maxMoves:
 		return ""
 	case n > 1:
 		return "move it into " + strings.Join(places[:n-1], ", ") + " or " + places[n-1]
@@ -45,6 +52,28 @@ func moveInto(places []string) string {
 	default:
 		return "move it into " + places[0]
 	}
+}
+
+// sibling says which field beside a spot takes the mapping that stands there, where the spot takes none and has the
+// older or shorter name of the two; "" if none does.
+func (s *spot) sibling() string {
+	if s.up == nil || s.by != byField || s.up.shape.form != message || s.node.Kind != yaml.MappingNode {
+		return ""
+	}
+	for _, name := range s.up.shape.names() {
+		m := s.up.shape.members[name]
+		if name == s.name || m.shape.form != message || !strings.HasPrefix(name, s.name) {
+			continue
+		}
+		known := true
+		for i := 0; i+1 < len(s.node.Content); i += 2 {
+			known = known && m.shape.members[s.node.Content[i].Value] != nil
+		}
+		if known {
+			return "did you mean " + strconv.Quote(name) + "?"
+		}
+	}
+	return ""
 }
 
 // messages are those on the way from a spot up to the whole resource.

@@ -15,8 +15,12 @@ type remarks struct {
 	resource *source.Resource
 	shape    *shape // of the whole resource; nil: its kind is not translated
 	problems []mesh.Problem
-	failed   bool // there is an Error among them
+	said     [mesh.Error - mesh.Note + 1]int // how many of each severity there were, with those that were not kept
+	failed   bool                            // there is an Error among them
 }
+
+// maxProblems is how many problems of one severity are kept of one resource: a file of 64 MiB may have a million.
+const maxProblems = 100
 
 // report is what reading one resource found. It is written while the resource is read and never after: what linking
 // finds is in remarks of its own (link.on).
@@ -36,6 +40,12 @@ func newReport(r *source.Resource, s *shape, opts Options) *report {
 
 func (p *remarks) add(s mesh.Severity, at mesh.Place, message, fix string) {
 	p.failed = p.failed || s == mesh.Error
+	n := &p.said[s-mesh.Note]
+	if *n++; *n > maxProblems+1 {
+		return
+	} else if *n > maxProblems {
+		at.Field, message, fix = "", fmt.Sprintf("has more of the like than these %d: they are not told", maxProblems), ""
+	}
 	p.problems = append(p.problems, mesh.Problem{
 		Severity: s, Resource: p.resource.Ref(), Line: at.Line, Field: at.Field, Message: message, Fix: fix,
 	})

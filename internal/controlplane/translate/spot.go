@@ -104,6 +104,19 @@ func (p *remarks) at(path string) mesh.Place {
 	return mesh.Place{Field: path, Line: line}
 }
 
+// given tells whether the field with a path, as documentation writes it, is there.
+func (p *remarks) given(path string) bool {
+	n, s := p.resource.Node, p.shape
+	for path != "" {
+		next, ok := find(n, s, path)
+		if !ok {
+			return false
+		}
+		n, s, path = next.node, next.shape, next.rest
+	}
+	return true
+}
+
 // rename writes fields of a path as the user did. Changes are triples: the path before a name, the name, what to write.
 func rename(path string, changes []string) string {
 	for i := len(changes) - 3; i >= 0; i -= 3 {

@@ -3,6 +3,7 @@
 package translate
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -144,6 +145,9 @@ func (v *virtualService) destination(path string, d *networking.Destination, mir
 		v.error(path+".host", "name a service", "destination host is required")
 	case d.GetHost() == "*":
 		v.error(path+".host", "name a service", "invalid destination host *")
+	case isIP(d.GetHost()):
+		v.error(path+".host", "name a service: a ServiceEntry with this address in its endpoints gives it a host",
+			"%s", cmp.Or(problem, "an address is no host"))
 	case problem != "":
 		v.error(path+".host", hostFix(d.GetHost(), "name a service"), "%s", problem)
 	}

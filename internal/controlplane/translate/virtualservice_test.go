@@ -237,3 +237,13 @@ func TestOverlappingMatchesAreWarnedOf(t *testing.T) {
 	f("{match: [{uri: {prefix: /}}], !}, {match: [{uri: {prefix: /a}}], !}")
 	f("{!}, {match: [{uri: {prefix: /a}}], !}, {match: [{uri: {prefix: /a}}], !}")
 }
+
+func TestPathsThatNoRequestHasAreWarnedOf(t *testing.T) {
+	_, _, problems := translateYAML(t, istio("VirtualService", `{hosts: [a.example.com], http: [{redirect: {uri: /}, match: [
+  {uri: {prefix: api}},
+  {uri: {exact: "x/y"}},
+  {uri: {exact: "*"}},
+  {uri: {prefix: /}}]}]}`), Options{})
+	wantProblems(t, problems, "5 warning spec.http[0].match[0].uri.prefix: never matches: a path begins with /",
+		"6 warning spec.http[0].match[1].uri.exact: never matches: a path begins with /")
+}

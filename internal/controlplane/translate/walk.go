@@ -107,7 +107,7 @@ func (w *walker) value(at *spot, s *shape, c *class) {
 		w.visit(at.path())
 	}
 	if !s.accepts(at.node) {
-		w.add(mesh.Error, at.place(), "is not "+s.want(), s.fix(at.node))
+		w.add(mesh.Error, at.place(), "is not "+s.want(), cmp.Or(at.sibling(), s.fix(at.node)))
 		return
 	}
 	switch {
