@@ -43,8 +43,9 @@ const (
 	startGCPercent = 200
 )
 
-// settleTime is what workers on a busy machine get to end a turn before a cluster that has no routes goes.
-const settleTime = 2 * time.Second
+// settleTime is what workers on a busy machine get to end a turn before a cluster that has no routes goes. A request that
+// takes longer from its route to its cluster is answered 503.
+const settleTime = 5 * time.Second
 
 // copyGrace is what copies get to end when production has.
 const copyGrace = 5 * time.Second

@@ -17,7 +17,10 @@ func (a *App) Drain() {
 	deadline := time.NewTimer(a.opts.DrainTimeout)
 	defer deadline.Stop()
 	a.builder.Hurry()
-	a.reloads.Lock() // a reload under way ends first: it must not open what is closed here
+	if !a.endReloads(deadline.C) {
+		a.opts.Logger.Warn("drain timeout: a reload does not end; what there is is cut", "after", a.opts.DrainTimeout)
+		return
+	}
 	defer a.reloads.Unlock()
 	a.listeners.stop()
 	quiet := make(chan struct{}, len(a.workers))
@@ -47,6 +50,22 @@ func (a *App) Drain() {
 	a.opts.Logger.Info("drained", "after", time.Since(began).Round(time.Millisecond))
 }
 
+// endReloads takes the lock of reloads: one under way ends first, for it must not open what a drain closes. It may read
+// from what does not answer: false when that took too long.
+func (a *App) endReloads(late <-chan time.Time) bool {
+	locked := make(chan struct{})
+	go func() {
+		a.reloads.Lock()
+		close(locked)
+	}()
+	select {
+	case <-locked:
+		return true
+	case <-late:
+		return false
+	}
+}
+
 func (a *App) connections() (n int) {
 	for _, w := range a.workers {
 		n += w.Conns()
@@ -65,17 +84,20 @@ func (a *App) nextTurn(limit time.Duration) {
 	})
 }
 
-// allWorkers has each worker do something and call done, and waits for that, for so long at most.
+// allWorkers has each worker do something and call done, and waits for that, for so long at most. What counts is time
+// that this goroutine saw pass: of a process that was stopped, or a machine that stood still, no more than one tick does.
 func (a *App) allWorkers(limit time.Duration, do func(done func())) {
 	ended := make(chan struct{}, len(a.workers))
 	do(func() { ended <- struct{}{} })
-	late := time.NewTimer(limit)
-	defer late.Stop()
-	for range a.workers {
+	const ticks = 20
+	tick := time.NewTicker(limit / ticks)
+	defer tick.Stop()
+	for workers, left := len(a.workers), ticks; workers > 0 && left > 0; {
 		select {
 		case <-ended:
-		case <-late.C:
-			return
+			workers--
+		case <-tick.C:
+			left--
 		}
 	}
 }

@@ -3,9 +3,9 @@
 package app
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -41,20 +41,16 @@ type listeners struct {
 	mu   sync.Mutex
 	past [len(acceptStats)]uint64 // what closed sockets counted
 	open map[string]*open         // by listener name
+	fade map[*open]struct{}       // those that were replaced and end their handshakes
 	live bool                     // connections are accepted
 	from *takeover.Heritage       // where sockets come from; nil: all are opened here
 	wg   sync.WaitGroup
 }
 
-type open struct {
-	addr   netip.AddrPort // as configured
-	socket *listener.Listener
-	front  *proxy.Listener
-}
-
 func newListeners(s *proxy.Server, workers []*loop.Worker, opts *Options) *listeners {
 	return &listeners{
-		server: s, workers: workers, ports: opts.Ports, logger: opts.Logger, limits: opts.Limits, open: map[string]*open{},
+		server: s, workers: workers, ports: opts.Ports, logger: opts.Logger, limits: opts.Limits,
+		open: map[string]*open{}, fade: map[*open]struct{}{},
 		drain: opts.DrainTimeout, ending: make(chan struct{}),
 	}
 }
@@ -89,6 +85,9 @@ func (l *listeners) register(r *prometheus.Registry) {
 			for _, o := range l.open {
 				sum += c.value(&o.socket.Stats)
 			}
+			for o := range l.fade {
+				sum += c.value(&o.socket.Stats)
+			}
 			return float64(sum)
 		}))
 	}
@@ -105,36 +104,30 @@ func (l *listeners) register(r *prometheus.Registry) {
 }
 
 // Set implements build.Listeners.
-func (l *listeners) Set(cfg proxy.ListenerConfig) error {
+func (l *listeners) Set(cfg proxy.ListenerConfig) error { return l.Replace(cfg, nil) }
+
+// Replace implements build.Listeners. No connection is refused or reset for it, where the system can do that.
+func (l *listeners) Replace(cfg proxy.ListenerConfig, others []string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if o := l.open[cfg.Name]; o != nil && o.addr == cfg.Addr {
-		o.front.Update(cfg)
-		return nil
+	gone := map[string]*open{}
+	for _, name := range slices.Concat(others, []string{cfg.Name}) {
+		if o := l.open[name]; o != nil {
+			gone[name] = o
+		}
 	}
-	socket, err := l.listen(cfg.Addr)
+	o, err := l.at(cfg, gone)
 	if err != nil {
-		cause := errors.Unwrap(err) // err names the address too
-		return fmt.Errorf("listen on %s%s: %w", cfg.Addr, l.gatewayPort(cfg.Addr.Port()), cause)
+		return err
 	}
-	old := l.open[cfg.Name]
-	o := &open{addr: cfg.Addr, socket: socket, front: l.server.NewListener(cfg)}
-	socket.Logger, socket.Paused, socket.Highest = l.logger, &l.paused, highestDescriptor()
-	socket.Limit, socket.Own, socket.OwnLimit = l.limits.Connections, &o.front.Conns, l.limits.ListenerConnections
+	for name, old := range gone {
+		delete(l.open, name)
+		if old != o {
+			l.replace(old, o)
+		}
+	}
 	l.open[cfg.Name] = o
-	if l.live {
-		l.serve(o)
-	}
-	l.close(old)
 	return nil
-}
-
-// listen takes the socket that a predecessor has for the address, or opens one.
-func (l *listeners) listen(addr netip.AddrPort) (*listener.Listener, error) {
-	if f := l.from.Use(socketName(addr)); f != nil {
-		return listener.Inherit(addr, f)
-	}
-	return listener.Listen(addr)
 }
 
 // begin accepts connections, on all sockets that are open and those that follow. What comes before waits in the queues.
@@ -148,11 +141,7 @@ func (l *listeners) begin() {
 }
 
 func (l *listeners) serve(o *open) {
-	l.wg.Go(func() {
-		o.socket.Serve(l.workers, func(w *loop.Worker, fd int, peer, local netip.AddrPort) {
-			l.server.Accept(w, o.front, fd, peer, local)
-		})
-	})
+	l.wg.Go(func() { o.socket.ServeEach(l.workers, o.enter) })
 }
 
 // gatewayPort names the port that the Gateway resource asks for, when another one is served in its place.
@@ -169,45 +158,64 @@ func (l *listeners) gatewayPort(served uint16) string {
 func (l *listeners) Remove(name string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	o := l.open[name]
-	delete(l.open, name)
-	l.close(o)
+	if o := l.open[name]; o != nil {
+		delete(l.open, name)
+		l.close(o)
+	}
 }
 
+// close takes what is in the accept queues of a socket and of those it replaced, and closes them.
 func (l *listeners) close(o *open) {
-	if o == nil {
+	for f := range maps.Clone(l.fade) {
+		if f.last() == o {
+			l.closeSocket(f)
+		}
+	}
+	l.closeSocket(o)
+	l.retire(o.addr, o.front)
+}
+
+// closeSocket takes what is in the accept queue and closes the socket, once.
+func (l *listeners) closeSocket(o *open) {
+	if o.closed {
 		return
 	}
+	o.closed = true
+	delete(l.fade, o)
 	o.socket.Close()
 	for i, c := range acceptStats {
 		l.past[i] += c.value(&o.socket.Stats)
 	}
-	o.front.Retire(l.server)
+}
+
+// retire has the connections of a front end after the requests they carry, or when the drain is over.
+func (l *listeners) retire(addr netip.AddrPort, front *proxy.Listener) {
+	front.Retire(l.server)
 	l.draining.Add(1)
-	l.retired.Go(func() { l.seeOff(o) })
+	l.retired.Go(func() { l.seeOff(addr, front) })
 }
 
 // seeOff waits for the connections of a listener that is gone. Those that outstay the drain are cut, tunnels among them,
 // as Envoy does after --drain-time-s.
-func (l *listeners) seeOff(o *open) {
+func (l *listeners) seeOff(addr netip.AddrPort, front *proxy.Listener) {
 	defer l.draining.Add(-1)
-	defer o.front.Release()
+	defer front.Release()
 	late := time.NewTimer(l.drain)
 	defer late.Stop()
 	select {
-	case <-o.front.Ended():
+	case <-front.Ended():
 		return
 	case <-l.ending:
 		return
 	case <-late.C:
 	}
-	left := o.front.Conns.Load()
+	left := front.Conns.Load()
 	l.cut.Add(uint64(max(left, 0)))
 	l.logger.Warn("drain timeout of a listener that is gone: what is left is cut",
-		"address", o.addr, "after", l.drain, "connections", left)
-	o.front.Cut(l.server)
+		"address", addr, "after", l.drain, "connections", left)
+	front.Cut(l.server)
 	select {
-	case <-o.front.Ended():
+	case <-front.Ended():
 	case <-l.ending:
 	}
 }
@@ -252,6 +260,9 @@ func socketName(addr netip.AddrPort) string { return "traffic " + addr.String() 
 // stop takes what is in the accept queues and closes all sockets.
 func (l *listeners) stop() {
 	l.mu.Lock()
+	for o := range l.fade {
+		o.socket.Close()
+	}
 	for _, o := range l.open {
 		o.socket.Close()
 	}

@@ -76,6 +76,7 @@ type Options struct {
 	DrainTimeout    time.Duration // the most that stopping may take; 0: 25 s
 	Takeover        string        // path at which listening sockets come from the last process and go to the next; empty: none
 	Limits          Limits
+	LateLoops       bool       // loops that come late to their work are no overload: for tests and the demo
 	LogLevel        slog.Level // for who makes Log
 	Logger          *slog.Logger
 	Log             *logging.Log // what Logger writes to, if it is to be seen and set at the admin pages

@@ -16,10 +16,14 @@ import (
 // newPressure makes the monitor. Descriptors and time never have requests refused: one that needs no connection is
 // served whatever is left, and one that gets none is answered 503 by itself.
 func (a *App) newPressure() *pressure.Monitor {
+	lag := [3]float64{0.25, 1, pressure.Never}
+	if a.opts.LateLoops {
+		lag = [3]float64{pressure.Never, pressure.Never, pressure.Never}
+	}
 	return pressure.New([]*pressure.Resource{
 		{Name: "memory", Read: pressure.Memory("/"), At: [3]float64{0.85, 0.92, 0.96}, Release: a.releaseMemory},
 		{Name: "descriptors", Read: pressure.Descriptors, At: [3]float64{0.75, 0.9, pressure.Never}},
-		{Name: "loop_lag", Read: pressure.Lag(a.workers), At: [3]float64{0.25, 1, pressure.Never}},
+		{Name: "loop_lag", Read: pressure.Lag(a.workers), At: lag},
 	}, a.giveUp, a.opts.Logger)
 }
 

@@ -23,37 +23,8 @@ import (
 
 const patience = 30 * time.Second
 
-// What a layout may have at most.
-const (
-	maxPorts    = 3
-	maxHosts    = 6
-	maxServices = 6
-	maxMembers  = 2 // of a service
-)
-
-// layout is a configuration: which of the ports are served, which hosts there are, where they lead and are mirrored to.
-type layout struct {
-	ports    [maxPorts]bool
-	hosts    [maxHosts]host
-	services [maxServices]service
-}
-
-// host is h<i>.example, served at all ports.
-type host struct {
-	there   bool
-	service int
-	mirrors uint // bits: services
-}
-
-// service is s<i>.example.
-type service struct {
-	used  bool
-	hosts uint // bits: members
-	dead  bool // nobody is there: mirrors only
-}
-
-// rig is an App with its far ends: a number of HTTP servers for each service, which answer with its name and the body
-// they got; what asks for /hold waits for release.
+// rig is an App with its far ends: a number of HTTP servers for each service, which answer with its name, their own and
+// the body they got; what asks for /hold waits for release, and what asks for /ill is answered 500.
 type rig struct {
 	t       *testing.T
 	app     *App
@@ -72,7 +43,7 @@ func newRig(t *testing.T, l *layout, change func(*Options)) *rig {
 	m.release = sync.OnceFunc(func() { close(open) })
 	for i := range m.members {
 		for k := range m.members[i] {
-			s := httptest.NewServer(m.serves(fmt.Sprint("s", i), open))
+			s := httptest.NewServer(m.serves(i, k, open))
 			t.Cleanup(func() { m.release(); s.Close() })
 			m.members[i][k] = s.Listener.Addr().(*net.TCPAddr).Port
 		}
@@ -98,7 +69,7 @@ func newRig(t *testing.T, l *layout, change func(*Options)) *rig {
 	return m
 }
 
-func (m *rig) serves(name string, open <-chan struct{}) http.HandlerFunc {
+func (m *rig) serves(service, member int, open <-chan struct{}) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/hold":
@@ -110,7 +81,8 @@ func (m *rig) serves(name string, open <-chan struct{}) http.HandlerFunc {
 				return
 			}
 			defer c.Close()
-			io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+			fmt.Fprintf(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"+
+				"X-Service: %d\r\nX-Member: %d\r\n\r\n", service, member)
 			io.Copy(c, rw)
 			return
 		}
@@ -118,7 +90,11 @@ func (m *rig) serves(name string, open <-chan struct{}) http.HandlerFunc {
 		if err != nil {
 			return
 		}
-		w.Header().Set("X-Served-By", name)
+		w.Header().Set("X-Service", strconv.Itoa(service))
+		w.Header().Set("X-Member", strconv.Itoa(member))
+		if r.URL.Path == "/ill" {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
 		w.Write(body)
 	}
 }
@@ -154,59 +130,6 @@ func (m *rig) write(l *layout) {
 	if err := os.Rename(next, m.file); err != nil {
 		m.t.Fatal(err)
 	}
-}
-
-func (m *rig) yaml(l *layout) string {
-	var b strings.Builder
-	resource := func(kind, name string) {
-		fmt.Fprintf(&b, "---\napiVersion: networking.istio.io/v1\nkind: %s\nmetadata: {name: %s}\nspec:\n", kind, name)
-	}
-	var gateways []string
-	for i, there := range l.ports {
-		if there {
-			name := fmt.Sprint("gw", i)
-			gateways = append(gateways, name)
-			resource("Gateway", name)
-			fmt.Fprintf(&b, "  servers: [{port: {number: %d, name: http, protocol: HTTP}, hosts: ['*']}]\n", m.ports[i])
-		}
-	}
-	for i, s := range l.services {
-		if !s.used {
-			continue
-		}
-		resource("ServiceEntry", fmt.Sprint("s", i))
-		fmt.Fprintf(&b, "  hosts: [s%d.example]\n  ports: [{number: 80, name: http, protocol: HTTP}]\n"+
-			"  resolution: STATIC\n  endpoints:\n", i)
-		for k, port := range m.members[i] {
-			if s.dead {
-				port = m.dead
-			}
-			if s.hosts&(1<<k) != 0 {
-				fmt.Fprintf(&b, "  - {address: 127.0.0.1, ports: {http: %d}}\n", port)
-			}
-			if s.dead {
-				break
-			}
-		}
-	}
-	for i, h := range l.hosts {
-		if !h.there || len(gateways) == 0 {
-			continue
-		}
-		resource("VirtualService", fmt.Sprint("h", i))
-		fmt.Fprintf(&b, "  hosts: [h%d.example]\n  gateways: [%s]\n  http:\n  - name: r\n"+
-			"    match: [{uri: {prefix: /}, statPrefix: p%d}]\n    route: [{destination: {host: s%d.example}}]\n",
-			i, strings.Join(gateways, ", "), i, h.service)
-		for k := range maxServices {
-			if h.mirrors&(1<<k) != 0 {
-				if h.mirrors&(1<<k-1) == 0 {
-					b.WriteString("    mirrors:\n")
-				}
-				fmt.Fprintf(&b, "    - {destination: {host: s%d.example}, percentage: {value: 100}}\n", k)
-			}
-		}
-	}
-	return b.String()
 }
 
 // series are what is counted, by name with labels; unless all, without those that stay a while after what they count,

@@ -58,7 +58,7 @@ func startMesh(cfg meshConfig, logger *slog.Logger, record func(Seen)) (*mesh, e
 		Input: app.Input{
 			Paths: cfg.Files, Namespace: "default", Bind: "127.0.0.1", Ports: map[uint32]uint32{80: uint32(cfg.Gateway)},
 		},
-		Admin: "127.0.0.1:0", Workers: 1, Logger: logger,
+		Admin: "127.0.0.1:0", Workers: 1, Logger: logger, LateLoops: true,
 	})
 	if err != nil {
 		m.close()
