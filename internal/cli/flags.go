@@ -228,9 +228,13 @@ func (*traceFormats) Type() string { return "w3c,b3,b3-single" }
 // ip is an address without a port.
 type ip struct{ netip.Addr }
 
-func (v *ip) Set(s string) (err error) {
-	v.Addr, err = netip.ParseAddr(s)
-	return err
+func (v *ip) Set(s string) error {
+	a, err := netip.ParseAddr(s)
+	if err != nil {
+		return fmt.Errorf("%q is not an IP address", s)
+	}
+	v.Addr = a
+	return nil
 }
 
 func (*ip) Type() string { return "IP" }
@@ -239,12 +243,13 @@ func (*ip) Type() string { return "IP" }
 type address struct{ netip.AddrPort }
 
 func (v *address) Set(s string) error {
+	full := s
 	if strings.HasPrefix(s, ":") {
-		s = "0.0.0.0" + s
+		full = "0.0.0.0" + s
 	}
-	a, err := netip.ParseAddrPort(s)
+	a, err := netip.ParseAddrPort(full)
 	if err != nil {
-		return err
+		return fmt.Errorf("%q is not IP:PORT or :PORT", s)
 	}
 	if a.Port() == 0 {
 		return fmt.Errorf("%q has no port", s)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"regexp"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -70,10 +71,21 @@ func noPaths(_ *cobra.Command, args []string) error {
 	return nil
 }
 
+// namespaceName is what a namespace may be called (RFC 1123 §2.1).
+var namespaceName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+
 // input is the flags' meaning; a mistake in them is one of usage.
 func (f *inputFlags) input(stdin io.Reader) (app.Input, error) {
 	if len(f.files) == 0 {
 		return app.Input{}, errors.New("nothing to read: name a folder or a file with -f")
+	}
+	for _, n := range []struct{ flag, value string }{
+		{"namespace", f.namespace}, {"root-namespace", f.rootNamespace},
+	} {
+		if n.value != "" && !namespaceName.MatchString(n.value) {
+			return app.Input{}, fmt.Errorf("--%s %q is not a name of a namespace: lower case letters, digits and '-'", n.flag,
+				n.value)
+		}
 	}
 	return app.Input{
 		Paths: f.files, Recursive: f.recursive, Stdin: stdin, Namespace: f.namespace, Labels: f.labels,

@@ -78,7 +78,8 @@ func askMirrors(ctx context.Context, method, url string) ([]admin.Mirror, error)
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // no proxy of the environment either
 	resp, err := client.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("ask the admin pages: %w", err)
+		return nil, fmt.Errorf("ask the admin pages: %w; is umbra running, and are its pages there? --admin names another address",
+			err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, adminMaxBytes))

@@ -35,7 +35,7 @@ func (q *quantity) Set(s string) error {
 			break
 		}
 		if v *= u.bytes; !(v >= 1 && v <= maxQuantity) { // also not a number
-			return fmt.Errorf("%s is out of range", s)
+			return fmt.Errorf("%q is not between 1 and 1024Ti", s)
 		}
 		*q = quantity(v)
 		return nil

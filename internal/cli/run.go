@@ -56,6 +56,9 @@ type serveFlags struct {
 	logLevel        logLevel
 }
 
+// maxWorkers is more than any machine has CPUs for; each is a thread, of which a process may have 10,000.
+const maxWorkers = 1024
+
 func newRun() *cobra.Command { return new(runFlags).command() }
 
 func (f *runFlags) command() *cobra.Command {
@@ -80,7 +83,7 @@ func (f *runFlags) command() *cobra.Command {
 func (f *serveFlags) add(flags *pflag.FlagSet) {
 	f.maxHead, f.buffer, f.mirrorWindow, f.mirrorMemory = 60<<10, loop.HighWater, 8<<20, mirrorMemory("/")
 	flags.StringVar(&f.admin, "admin", "127.0.0.1:15000", "Serve the admin pages at this `ADDR`; none if empty.")
-	flags.IntVar(&f.workers, "workers", 0, "Event loops; 0 is one for each CPU.")
+	flags.IntVar(&f.workers, "workers", 0, "Event loops, 1024 at most; 0 is one for each CPU.")
 	flags.DurationVar(&f.drainTimeout, "drain-timeout", 25*time.Second,
 		"Longest that stopping may take: requests under way are answered, then copies may end for at most 5s of it.")
 	flags.StringVar(&f.takeover, "takeover", "",
@@ -130,8 +133,8 @@ func (f *runFlags) options(cmd *cobra.Command) (app.Options, error) {
 func (f *serveFlags) serving(in app.Input) (app.Options, error) {
 	var err error
 	switch {
-	case f.workers < 0:
-		err = fmt.Errorf("--workers %d is negative", f.workers)
+	case f.workers < 0 || f.workers > maxWorkers:
+		err = fmt.Errorf("--workers %d is not between 0 and %d", f.workers, maxWorkers)
 	case f.drainTimeout <= 0:
 		err = fmt.Errorf("--drain-timeout %s is not positive", f.drainTimeout)
 	case f.maxHead > 8<<20:
@@ -200,11 +203,14 @@ func serve(cmd *cobra.Command, opts app.Options, beside func(context.Context, *a
 	opts.Log = logging.New(cmd.ErrOrStderr(), opts.LogLevel)
 	defer opts.Log.Close()
 	opts.Logger = opts.Log.Logger()
-	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM)
+	// Apart, so that however many of the one kind wait, none of the other is lost: what finds its channel full is.
+	signals, hangups := make(chan os.Signal, 8), make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(signals)
+	defer signal.Stop(hangups)
 
-	a, err := app.New(opts)
+	a, err := start(func() (*app.App, error) { return app.New(opts) }, signals)
 	if err != nil {
 		return failed(err)
 	}
@@ -215,29 +221,44 @@ func serve(cmd *cobra.Command, opts app.Options, beside func(context.Context, *a
 	var running sync.WaitGroup
 	running.Go(func() { a.Watch(ctx) })
 	running.Go(func() { beside(ctx, a, opts.Logger) })
-	defer running.Wait()
+	running.Go(func() { reload(ctx, a, hangups) })
+	defer waitFor(&running)
 	defer cancel()
 
-	for until(a, opts.Logger, signals) {
-		a.Reload()
-		a.Reopen()
+	select {
+	case s := <-signals:
+		opts.Logger.Info("draining; a second signal cuts", "signal", s.String())
+	case <-a.TakenOver():
+		opts.Logger.Info("draining; a signal cuts")
 	}
 	cancel()
 	return stop(a, signals)
 }
 
-// until waits for a signal to reload, or returns false when the process is to end.
-func until(a *app.App, logger *slog.Logger, signals <-chan os.Signal) bool {
+// waitFor waits for what ran beside the proxy, but not long for a reload that hangs: it ends with the process.
+func waitFor(running *sync.WaitGroup) {
+	ended := make(chan struct{})
+	go func() {
+		running.Wait()
+		close(ended)
+	}()
 	select {
-	case s := <-signals:
-		if s == syscall.SIGHUP {
-			return true
-		}
-		logger.Info("draining; a second signal cuts", "signal", s.String())
-	case <-a.TakenOver():
-		logger.Info("draining; a signal cuts")
+	case <-ended:
+	case <-time.After(time.Second):
 	}
-	return false
+}
+
+// reload reads everything again for each signal, on its own: a reload may wait for names, and no end waits for that.
+func reload(ctx context.Context, a *app.App, hangups <-chan os.Signal) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangups:
+			a.Reload()
+			a.Reopen()
+		}
+	}
 }
 
 // sameSignal is how long a drain has to end, after a second signal, for nothing to be cut.
@@ -256,9 +277,6 @@ func stop(a *app.App, signals <-chan os.Signal) error {
 			a.Close()
 			return nil
 		case s := <-signals:
-			if s == syscall.SIGHUP {
-				continue
-			}
 			select {
 			case <-drained: // a parent signalled the process and its group: nothing is cut
 				a.Close()
