@@ -80,14 +80,11 @@ func (c *Child) Wait() error {
 	return nil
 }
 
-// Stop ends the child, and after five seconds kills it and the processes it started.
+// Stop ends the child, and after five seconds kills it and the processes it started: all of its group, no id of which
+// can be another's by then.
 func (c *Child) Stop() error {
 	if c.Ended() != nil {
 		return nil
-	}
-	ids, err := Tree(c.PID())
-	if err != nil {
-		ids = []int{c.PID()}
 	}
 	if err := syscall.Kill(c.PID(), syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return fmt.Errorf("end %s: %w", c.name, err)
@@ -99,10 +96,8 @@ func (c *Child) Stop() error {
 		return nil
 	case <-timer.C:
 	}
-	for _, id := range ids {
-		if err := syscall.Kill(id, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
-			return fmt.Errorf("kill %s: %w", c.name, err)
-		}
+	if err := syscall.Kill(-c.PID(), syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return fmt.Errorf("kill %s: %w", c.name, err)
 	}
 	<-c.done
 	return fmt.Errorf("%s did not end within %s of SIGTERM and was killed", c.name, grace)

@@ -52,8 +52,8 @@ type far struct {
 	addr  netip.AddrPort
 }
 
-// Bench is a set of running processes.
-type Bench struct {
+// bench is a set of running processes.
+type bench struct {
 	cfg      Config
 	self     string // this program, which is also the upstream, the load and the relay
 	dir      string
@@ -74,20 +74,15 @@ func Run(ctx context.Context, cfg Config) (r *Report, err error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Bench{cfg: cfg, self: self, dir: dir}
-	defer func() {
-		err = errors.Join(err, b.children.Stop())
-		if rm := os.RemoveAll(dir); rm != nil {
-			err = errors.Join(err, rm)
-		}
-	}()
+	b := &bench{cfg: cfg, self: self, dir: dir}
+	defer func() { err = errors.Join(err, b.children.Stop(), os.RemoveAll(dir)) }()
 	if err := b.start(ctx); err != nil {
 		return nil, err
 	}
 	return b.measure(ctx)
 }
 
-func (b *Bench) start(ctx context.Context) error {
+func (b *bench) start(ctx context.Context) error {
 	addrs, err := process.FreeAddrs(2 + 4*len(b.cfg.Proxies))
 	if err != nil {
 		return err
@@ -125,7 +120,7 @@ func (b *Bench) start(ctx context.Context) error {
 }
 
 // version looks the program up, before anything is measured.
-func (b *Bench) version(name string) error {
+func (b *bench) version(name string) error {
 	var version string
 	var err error
 	switch name {
@@ -149,7 +144,7 @@ func (b *Bench) version(name string) error {
 	return err
 }
 
-func (b *Bench) startProxy(ctx context.Context, p *proxy, next func() netip.AddrPort) error {
+func (b *bench) startProxy(ctx context.Context, p *proxy, next func() netip.AddrPort) error {
 	setup := proxies.Setup{Dir: b.dir, Listen: p.addr, Upstream: b.a.addr}
 	if p.mirrored {
 		setup.Copies = b.b.addr
@@ -184,7 +179,7 @@ func (b *Bench) startProxy(ctx context.Context, p *proxy, next func() netip.Addr
 
 // measure runs every case through every proxy in each round, and begins each round with another proxy: the machine's
 // moods then fall on all of them.
-func (b *Bench) measure(ctx context.Context) (*Report, error) {
+func (b *bench) measure(ctx context.Context) (*Report, error) {
 	r := &Report{cfg: b.cfg, versions: b.versions}
 	for round := range b.cfg.Rounds {
 		for _, c := range b.cfg.Cases {

@@ -29,7 +29,7 @@ type sample struct {
 
 // run measures one case through one proxy. The proxy's CPU time is read when every answer and copy of the warm-up has
 // arrived, and again when every answer and copy of the run has: what is still under way would be work not charged.
-func (b *Bench) run(ctx context.Context, c Case, p *proxy) (sample, error) {
+func (b *bench) run(ctx context.Context, c Case, p *proxy) (sample, error) {
 	b.runs++
 	path, warm := fmt.Sprintf("/run/%d", b.runs), fmt.Sprintf("/warm/%d", b.runs)
 	before, err := b.seen(ctx, warm, false)
@@ -94,7 +94,7 @@ func (b *Bench) run(ctx context.Context, c Case, p *proxy) (sample, error) {
 	return s, nil
 }
 
-func (b *Bench) startLoad(c Case, p *proxy, path, warm string) (*process.Piped, error) {
+func (b *bench) startLoad(c Case, p *proxy, path, warm string) (*process.Piped, error) {
 	return process.StartPiped("load", process.Quiet, b.self, "load", p.addr.String(), path, warm,
 		fmt.Sprint(c.Connections), fmt.Sprint(c.Body), b.cfg.Warm.String(), b.cfg.Span.String())
 }
@@ -103,7 +103,7 @@ func (b *Bench) startLoad(c Case, p *proxy, path, warm string) (*process.Piped, 
 type both struct{ a, b upstream.Counts }
 
 // seen asks A, and B too once every copy of that path has arrived or no more come.
-func (b *Bench) seen(ctx context.Context, path string, copies bool) (both, error) {
+func (b *bench) seen(ctx context.Context, path string, copies bool) (both, error) {
 	var s both
 	var err error
 	if s.a, err = countsOf(ctx, b.a.addr); err != nil {
@@ -152,7 +152,7 @@ func (s *sample) check(c Case, path string, r load.Result, before, after both) {
 }
 
 // failed says why a load did not come to its end.
-func (b *Bench) failed(ctx context.Context, l *process.Child, p *proxy) error {
+func (b *bench) failed(ctx context.Context, l *process.Child, p *proxy) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -166,7 +166,7 @@ func (b *Bench) failed(ctx context.Context, l *process.Child, p *proxy) error {
 }
 
 // explain prints what an Umbra says about its copies.
-func (b *Bench) explain(ctx context.Context, p *proxy) {
+func (b *bench) explain(ctx context.Context, p *proxy) {
 	if !p.admin.IsValid() {
 		return
 	}
