@@ -82,7 +82,7 @@ func (f *far) reply(plan *plan, a *attempt, r *rand.Rand) {
 // sign is the fields that tell whose answer it is.
 func (f *far) sign(plan *plan, a *attempt) string {
 	s := fmt.Sprintf("X-Up: %s %s %d\r\n", f.origin.name, plan.id, a.nth)
-	if f.origin.mirror {
+	if a.copy {
 		s += "X-Leak: mirror\r\n"
 	}
 	return s

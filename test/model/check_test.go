@@ -132,7 +132,7 @@ func (m *model) checkAnswer(p *plan) (key uint64) {
 
 func (m *model) attemptOf(p *plan) *attempt {
 	for _, a := range p.attempts {
-		if p.up == fmt.Sprintf("%s %s %d", a.origin.name, p.id, a.nth) && !a.origin.mirror {
+		if p.up == fmt.Sprintf("%s %s %d", a.origin.name, p.id, a.nth) && !a.copy {
 			return a
 		}
 	}
@@ -142,6 +142,7 @@ func (m *model) attemptOf(p *plan) *attempt {
 // checkWhole: an answer that seems whole is.
 func (m *model) checkWhole(p *plan) {
 	m.finished(p)
+	m.court.checkUnanswered(p)
 	if p.up == "" {
 		if p.good && !m.excused(p) {
 			m.fail("%s should have been answered by its upstream: %s", p.id, p.fate())
@@ -220,6 +221,7 @@ func (m *model) checkEnd() {
 	m.checkGauges()
 	m.checkTunnels()
 	m.checkListener()
+	m.court.checkReturned()
 	for i, t := range m.targets {
 		c := m.counters[i].Counts()
 		if n := t.InFlight(); n != 0 || c.Live != 0 {
@@ -285,10 +287,10 @@ func (m *model) checkDelivered(i int) {
 	for _, p := range m.order {
 		reached := false
 		for _, a := range p.attempts {
-			if a.origin.mirror && a.whole && a.final && strings.HasPrefix(a.origin.name, m.mirrors[i]+"-") {
+			if a.copy && a.whole && a.final && strings.HasPrefix(a.origin.name, m.mirrors[i]+"-") {
 				whole++
 			}
-			reached = reached || !a.origin.mirror && !p.upgrade
+			reached = reached || !a.copy && !p.upgrade
 		}
 		if reached {
 			due++

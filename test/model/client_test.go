@@ -76,7 +76,7 @@ func (m *model) newClient(n int) *client {
 		c.pace = m.pace(r)
 	}
 	for _, p := range c.plans {
-		p.good = !c.rude && (p.path == "/good" || p.path == "/line")
+		p.good = !c.rude && slices.Contains([]string{"/good", "/line", "/wave"}, p.path)
 	}
 	return c
 }
@@ -138,6 +138,9 @@ func (c *client) write() {
 		}
 		n := c.p.Send(b)
 		p.began = p.began || n > 0
+		if p.sent < p.headLen && p.sent+n >= p.headLen {
+			p.headAt = c.m.sim.Now()
+		}
 		p.sent += n
 		c.sent += n
 		if c.abort >= 0 && c.sent >= c.abort {

@@ -14,7 +14,7 @@ import (
 
 // event changes the configuration, or what the machine can bear.
 func (m *model) event() {
-	switch m.r.IntN(10) {
+	switch m.r.IntN(11) {
 	case 0:
 		m.note("other routes")
 		m.route()
@@ -38,6 +38,8 @@ func (m *model) event() {
 	case 5:
 		m.note("another listener")
 		m.listener.Update(m.listenerConfig())
+	case 6:
+		m.court.outlierGoes()
 	default:
 		m.hostsMove()
 	}
@@ -47,7 +49,7 @@ func (m *model) within(d time.Duration) time.Duration { return time.Duration(m.r
 
 // clusterGoes takes a cluster away for a while.
 func (m *model) clusterGoes() {
-	name := append([]string{"wild", "late"}, m.mirrors...)[m.r.IntN(2+len(m.mirrors))]
+	name := append([]string{"wild", "late"}, m.own()...)[m.r.IntN(2+len(m.own()))]
 	back := m.within(200 * time.Millisecond)
 	c := m.clusters.Slot(name).Cluster()
 	if c == nil {
@@ -58,13 +60,14 @@ func (m *model) clusterGoes() {
 	m.clusters.Remove(name)
 	m.sim.After(back, func() {
 		m.note("cluster %s comes back", name)
+		m.zones[name+".test"].again()
 		m.clusters.Set(cfg)
 	})
 }
 
 // hostsMove gives a cluster some of its hosts. What a request has begun on one that leaves goes well, if the host is.
 func (m *model) hostsMove() {
-	names := append([]string{"good", "good", "line", "line", "wild", "wild", "late"}, m.mirrors...)
+	names := append([]string{"good", "good", "line", "line", "wild", "wild", "late"}, m.own()...)
 	name := names[m.r.IntN(len(names))]
 	all := m.endpoints[name]
 	some := slices.Clone(all)
@@ -83,8 +86,12 @@ func (m *model) hostsMove() {
 		m.single, m.moved = false, true
 	}
 	cfg := *c.Config()
-	if cfg.Discovery == upstream.EDS {
+	switch cfg.Discovery {
+	case upstream.EDS:
 		m.clusters.SetEndpoints(name, some)
+		return
+	case upstream.StrictDNS:
+		m.zones[cfg.Static[0].Name].set(addrs(some))
 		return
 	}
 	cfg.Static = some

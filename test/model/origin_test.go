@@ -19,6 +19,7 @@ const (
 	late                // is slow to accept, or never does
 	hangs               // accepts and reads nothing
 	silent              // reads and never answers
+	moody               // answers everything, whole, and often with failures: see judge_test.go
 )
 
 // origin is an upstream or a mirror: a place that workers dial.
@@ -29,11 +30,14 @@ type origin struct {
 	style  style
 	conns  uint64
 	fars   []*far
+	judged *judged // what is known of it, if its cluster ejects hosts
+	wave   *wave   // its cluster, if a reload takes that away
 }
 
 // attempt is what a far end saw and did of one request.
 type attempt struct {
 	origin   *origin
+	copy     bool
 	nth      int
 	got      int // bytes of the body
 	whole    bool
@@ -49,7 +53,10 @@ type attempt struct {
 func (o *origin) arrive(p *loop.Peer) loop.Arrival {
 	o.conns++
 	r := rnd(o.m.seed, text(o.name), o.conns)
-	f := &far{origin: o, m: o.m, p: p, r: r, pace: o.m.pace(r)}
+	f := &far{origin: o, m: o.m, p: p, r: r, pace: o.m.pace(r), copies: o.mirror}
+	if o.style == moody {
+		f.pace = pace{}
+	}
 	f.in = reader{onHead: f.onHead, onData: f.onData, onEnd: f.onEnd}
 	p.News = f.news
 	o.fars = append(o.fars, f)
@@ -108,6 +115,7 @@ type far struct {
 	tunnel  *tunnel // what is left when HTTP is over
 
 	now     *attempt
+	copies  bool // it carries copies: known by the origin, or by the first head
 	deed    deed
 	cut     int // of the body or the answer, by deed
 	out     []byte
@@ -138,6 +146,7 @@ const (
 	finInAnswer
 	switchWrongly
 	deeds
+	answerBadly // with a failure, whole: what a moody origin does
 )
 
 func (f *far) news() {
@@ -183,7 +192,7 @@ func (f *far) read() {
 		return
 	}
 	if f.p.Ended() {
-		if !f.in.idle() && f.origin.mirror {
+		if !f.in.idle() && f.copies {
 			f.m.fail("%s: a copy ended short, without a reset", f.origin.name)
 		}
 		if len(f.out) == 0 && f.now == nil {
@@ -209,20 +218,22 @@ func (f *far) onHead(q *message) {
 	if want := plan.method + " " + plan.path + " HTTP/1.1"; q.start != want {
 		f.m.fail("%s got %q, want %q", f.origin.name, q.start, want)
 	}
-	a := &attempt{origin: f.origin}
+	f.copies = f.origin.mirror || f.m.shared && q.field("X-Umbra-Mirror-Hops") != ""
+	a := &attempt{origin: f.origin, copy: f.copies}
 	for _, other := range plan.attempts {
-		if other.origin.mirror == f.origin.mirror && (!f.origin.mirror || other.origin == f.origin) {
+		if other.copy == a.copy && (!a.copy || other.origin == f.origin) {
 			a.nth++
 		}
 	}
 	plan.attempts = append(plan.attempts, a)
 	f.now = a
 	f.m.note("%s: head of %s, number %d", f.origin.name, id, a.nth+1)
-	if f.origin.mirror {
+	if a.copy {
 		f.m.checkCopy(plan, a, q)
 	} else {
 		plan.head = q.fields
 		f.m.checkAttempt(plan, a, q)
+		f.m.checkWave(plan, f.origin)
 	}
 	r := rnd(f.m.seed, text(id), uint64(a.nth), text(f.origin.name))
 	f.decide(plan, a, r)
@@ -239,6 +250,8 @@ func (f *far) decide(plan *plan, a *attempt, r *rand.Rand) {
 	switch {
 	case f.origin.style == silent:
 		f.deed = never
+	case f.origin.style == moody:
+		f.deed = f.origin.judged.deed(a, r)
 	case f.origin.style == wild && plan.upgraded && r.IntN(3) == 0:
 		f.deed = switchWrongly
 	case f.origin.style == wild && r.IntN(3) > 0:

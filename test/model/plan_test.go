@@ -28,8 +28,9 @@ type plan struct {
 
 	client   *client
 	began    bool
-	sent     int // of bytes
-	entered  int // the turn in which its worker took the last byte of its head; 0: not yet, or not known
+	sent     int           // of bytes
+	headAt   time.Duration // all of its head was sent
+	entered  int           // the turn in which its worker took the last byte of its head; 0: not yet, or not known
 	attempts []*attempt
 	head     []string // of the first attempt, as production got it
 	upgraded bool     // production was asked for the other protocol
@@ -59,7 +60,7 @@ func (p *plan) fate() string {
 
 var paths = []string{
 	"/good", "/good", "/good", "/line", "/line", "/line", "/wild", "/wild", "/wild", "/wild", "/dead", "/late", "/none",
-	"/direct", "/nowhere", "/split", "/fault",
+	"/judged", "/judged", "/judged", "/wave", "/wave", "/direct", "/nowhere", "/split", "/fault",
 }
 
 // sizes are those around which something changes.
@@ -69,7 +70,9 @@ var sizes = []int{0, 1, 100, 4095, 4096, 4097, 8192, 16383, 32767, 32768, 32769,
 func (m *model) newPlan(id string, r *rand.Rand, last bool) *plan {
 	p := &plan{id: id, method: "GET", path: paths[r.IntN(len(paths))], key: r.Uint64()}
 	if m.calm {
-		p.path = []string{"/good", "/line"}[r.IntN(2)]
+		p.path = []string{"/good", "/line", "/line", "/wave"}[r.IntN(4)]
+	} else if m.focus != "" && r.IntN(4) > 0 {
+		p.path = m.focus
 	}
 	switch r.IntN(5) {
 	case 0:

@@ -5,4 +5,4 @@
 package model_test
 
 // seeds is how many a plain go test runs: some seconds' worth.
-const seeds = 200
+const seeds = 100

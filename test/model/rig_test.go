@@ -24,12 +24,21 @@ var (
 	listenAddr = netip.MustParseAddrPort("192.0.2.1:80")
 )
 
-func newModel(t *testing.T, seed uint64, mirrored bool) *model {
+// newModel makes what a seed decides. bubbled tells that it is called in a bubble.
+func newModel(t *testing.T, seed uint64, mirrored, bubbled bool) *model {
 	m := &model{
-		t: t, seed: seed, r: rnd(seed, text("model")), mirrored: mirrored, plans: map[string]*plan{},
+		t: t, seed: seed, r: rnd(seed, text("model")), mirrored: mirrored, bubbled: bubbled, plans: map[string]*plan{},
 		routes: &proxy.RouteSlot{Name: "model"}, endpoints: map[string][]upstream.Endpoint{},
+		zones: map[string]*zone{},
 	}
 	m.calm = m.r.IntN(4) == 0
+	m.shared = m.r.IntN(4) == 0 && !m.calm
+	switch {
+	case m.shared:
+		m.focus = "/judged"
+	case m.r.IntN(2) == 0:
+		m.focus = []string{"/judged", "/wave", "/wave", "/line"}[m.r.IntN(4)]
+	}
 	m.sim = loop.NewSim(time.Now())
 	m.sim.Fail = func(what string) { m.fail("%s", what) }
 	workers := 1 + m.r.IntN(2)
@@ -42,7 +51,12 @@ func newModel(t *testing.T, seed uint64, mirrored bool) *model {
 			OnPanic: func(v any) { m.fail("panic: %v", v) },
 		}, m.r.Uint64()))
 	}
-	m.clusters = upstream.NewDirectory(m.workers, m.registry)
+	m.clusters = upstream.NewDirectoryWith(m.workers, m.registry, m.lookup)
+	if m.bubbled {
+		m.gate = newGate()
+		m.clusters.Logger = slog.New(m.gate)
+		m.sim.Beside = m.beside
+	}
 	if !m.calm {
 		m.limits = m.someLimits()
 	}
@@ -75,33 +89,38 @@ func (m *model) someLimits() (l mirror.Limits) {
 	return l
 }
 
+// place puts a far end at the next address.
+func (m *model) place(name string, mirror bool, s style) (upstream.Endpoint, *origin) {
+	n := byte(len(m.origins) + 1)
+	addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, n}), 80)
+	o := &origin{m: m, name: fmt.Sprintf("%s-%d", name, n), mirror: mirror, style: s}
+	m.origins = append(m.origins, o)
+	m.sim.Listen(addr, o.arrive)
+	return upstream.Endpoint{Addr: addr}, o
+}
+
 // places puts the far ends where the clusters have their hosts.
 func (m *model) places() {
-	n := byte(0)
-	place := func(name string, mirror bool, s style) upstream.Endpoint {
-		n++
-		addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, n}), 80)
-		o := &origin{m: m, name: fmt.Sprintf("%s-%d", name, n), mirror: mirror, style: s}
-		m.origins = append(m.origins, o)
-		m.sim.Listen(addr, o.arrive)
-		return upstream.Endpoint{Addr: addr}
-	}
 	for _, c := range []struct {
 		name  string
 		style style
 	}{{"good", good}, {"line", good}, {"wild", wild}, {"dead", dead}, {"late", late}} {
 		cfg := unlimited(c.name)
 		var hosts []upstream.Endpoint
-		for range 1 + m.r.IntN(3) {
-			hosts = append(hosts, place(c.name, false, c.style))
+		n, most := 1+m.r.IntN(3), 1+m.r.IntN(2)
+		if c.name == "line" && m.focus == "/line" { // as narrow as can be
+			n, most = 1, 1
+		}
+		for range n {
+			e, _ := m.place(c.name, false, c.style)
+			hosts = append(hosts, e)
 		}
 		if c.style != good {
 			m.tighten(&cfg)
 		}
 		if c.name == "line" {
-			m.most = 1 + m.r.IntN(2)
-			m.single = m.most == 1 && len(hosts) == 1
-			cfg.MaxConnections = uint32(m.most)
+			m.most, m.single = most, most == 1 && n == 1
+			cfg.MaxConnections = uint32(most)
 		}
 		m.put(cfg, hosts)
 	}
@@ -116,35 +135,54 @@ func (m *model) places() {
 		if !m.calm {
 			m.tighten(&cfg)
 		}
-		m.put(cfg, []upstream.Endpoint{place(name, true, s)})
+		e, _ := m.place(name, true, s)
+		m.put(cfg, []upstream.Endpoint{e})
+	}
+	m.newCourt()
+	m.wave = m.newWave()
+	if m.shared {
+		m.mirrors = append(m.mirrors, "judged")
+	}
+	for _, name := range m.mirrors {
 		m.targets = append(m.targets, m.engine.Target(m.clusters.Slot(name)))
 		m.counters = append(m.counters, m.engine.Stats("model", name))
 	}
 }
 
-// put adds a cluster with its hosts, which come by themselves or with it.
+// own is the clusters that copies alone go to.
+func (m *model) own() []string {
+	if m.shared {
+		return m.mirrors[:len(m.mirrors)-1]
+	}
+	return m.mirrors
+}
+
+// put adds a cluster with its hosts, which come by themselves, by a name or with it.
 func (m *model) put(cfg upstream.Config, hosts []upstream.Endpoint) {
 	m.endpoints[cfg.Name] = hosts
-	if m.r.IntN(2) == 0 {
+	switch {
+	case m.bubbled && len(m.zones) < mostNames && rnd(m.seed, text(cfg.Name)).IntN(3) == 0:
+		m.named(&cfg, hosts)
+	case m.r.IntN(2) == 0:
 		cfg.Discovery, cfg.ServiceName = upstream.EDS, cfg.Name
 		m.clusters.SetEndpoints(cfg.Name, hosts)
-	} else {
+	default:
 		cfg.Static = hosts
 	}
 	m.clusters.Set(cfg)
+	if cfg.Discovery == upstream.StrictDNS && !m.clusters.Await(time.Second) {
+		m.fail("%s: its name was never looked up", cfg.Name)
+	}
 }
 
-// minds settles whose requests wait in line behind those of clients that do not do what they should: these may wait for
+// minds settles whose requests may have to wait in line behind those of clients that do not do what they should: for
 // longer than is well.
 func (m *model) minds() {
-	for _, c := range m.clients {
-		if !c.rude || !slices.ContainsFunc(c.plans, func(p *plan) bool { return p.path == "/line" }) {
-			continue
-		}
+	for _, path := range []string{"/line", "/wave"} {
+		waits := slices.ContainsFunc(m.order, func(p *plan) bool { return p.path == path && p.client.rude })
 		for _, p := range m.order {
-			p.good = p.good && p.path != "/line"
+			p.good = p.good && (p.path != path || !waits)
 		}
-		return
 	}
 }
 
@@ -216,16 +254,25 @@ func (m *model) route() {
 			Path: route.PathMatch{Kind: route.PathPrefix, Value: path}, Action: a,
 		})
 	}
-	for _, name := range []string{"good", "line", "wild", "dead", "late", "none"} {
+	for _, name := range []string{"good", "line", "wild", "dead", "late", "none", "judged", "wave"} {
+		cluster := name
+		if name == "wave" {
+			cluster = m.wave.name
+		}
 		a := &proxy.Action{
-			Name: name, Clusters: []proxy.Weighted{{Slot: m.clusters.Slot(name), Weight: 1}}, TotalWeight: 1, Mirrors: policies,
+			Name: name, Mirrors: policies,
+			Clusters: []proxy.Weighted{{Slot: m.clusters.Slot(cluster), Weight: 1}}, TotalWeight: 1,
 			Retry: &proxy.Retry{On: on, Max: most, Codes: []int{503}, PreviousHosts: true, HostAttempts: 5},
 		}
-		if name != "good" && name != "line" {
+		if name != "good" && name != "line" && name != "wave" && name != "judged" {
 			a.Timeout, a.Retry.PerTryTimeout = slow, try
 			if m.r.IntN(6) == 0 {
 				a.Retry.PerTryIdle = time.Duration(20+m.r.IntN(500)) * time.Millisecond
 			}
+		}
+		if name == "wave" && m.r.IntN(2) == 0 { // held back between the route and the cluster
+			a.Fault = m.fault()
+			a.Fault.AbortShare = filter.Share{}
 		}
 		add("/"+name, a)
 	}

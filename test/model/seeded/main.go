@@ -61,8 +61,8 @@ func hunt(file string, limit time.Duration) (by string, err error) {
 	if out, err := exec.Command("go", "test", "-overlay", overlay, "-c", "-o", test, "./test/model").CombinedOutput(); err != nil {
 		return "", fmt.Errorf("does not compile: %w\n%s", err, out)
 	}
-	out, err := exec.Command(test, "-test.run", "^TestModel$", "-test.timeout", (2 * limit).String(), "-for", limit.String()).
-		CombinedOutput()
+	out, err := exec.Command(test, "-test.run", "^TestModel$", "-test.timeout", (2 * limit).String(),
+		"-for", limit.String(), "-hang", (limit / 4).String()).CombinedOutput()
 	switch {
 	case err == nil:
 		return "", fmt.Errorf("NOT FOUND within %v", limit)
