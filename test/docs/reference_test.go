@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"regexp"
 	"slices"
@@ -25,6 +26,7 @@ import (
 	"github.com/umbra-mesh/umbra/internal/app"
 	"github.com/umbra-mesh/umbra/internal/cli"
 	"github.com/umbra-mesh/umbra/internal/logging"
+	"github.com/umbra-mesh/umbra/test/meshtest"
 )
 
 var update = flag.Bool("update", false, "rewrite the tables of docs/reference.md")
@@ -114,7 +116,8 @@ metadata: {name: both}
 spec:
   hosts: [both.example]
   http:
-  - route: [{destination: {host: both.example}}]
+  - match: [{uri: {prefix: /}, statPrefix: all}]
+    route: [{destination: {host: both.example}}]
     mirror: {host: both.example}
 ---
 apiVersion: networking.istio.io/v1
@@ -127,7 +130,9 @@ spec:
 `
 
 // answers are the metrics that have no series before the first answer.
-var answers = []string{"envoy_http_downstream_rq", "envoy_cluster_upstream_rq", "umbra_mirror_rq"}
+var answers = []string{
+	"envoy_http_downstream_rq", "envoy_cluster_upstream_rq", "envoy_vhost_route_upstream_rq", "umbra_mirror_rq",
+}
 
 // scrape runs a proxy whose every metric has a series, and returns what Prometheus would get.
 func scrape(t *testing.T) string {
@@ -141,12 +146,7 @@ func scrape(t *testing.T) string {
 	path := t.TempDir() + "/mesh.yaml"
 	text := fmt.Sprintf(mesh, port)
 	write(t, path, text)
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	outbound := free.Addr().(*net.TCPAddr).AddrPort()
-	_ = free.Close()
+	outbound := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), meshtest.FreePort(t))
 	log := logging.New(io.Discard, slog.LevelInfo)
 	t.Cleanup(log.Close)
 	a, err := app.New(app.Options{
@@ -162,7 +162,7 @@ func scrape(t *testing.T) string {
 	write(t, path, strings.Replace(text, "hosts: [wrong", "hots: [wrong", 1))
 	a.Reload() // one resource is refused now
 	get(t, "http://"+outbound.String(), "both.example")
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(meshtest.Patience)
 	for time.Now().Before(deadline) {
 		page := get(t, "http://"+a.Admin()+"/stats/prometheus", "")
 		if !slices.ContainsFunc(answers, func(name string) bool { return !strings.Contains(page, name+"{") }) {

@@ -4,6 +4,7 @@ package faulty
 
 import (
 	"io"
+	"net/http"
 	"strings"
 	"time"
 )
@@ -31,19 +32,20 @@ const (
 // Healthy is no fault.
 var Healthy = Fault{Name: "healthy", Delivered: true, Serve: answers(okay)}
 
-// answers reads whole requests and gives each the same answer, whatever that is.
-func answers(answer string) func(*Conn) {
+// Answer serves connections on which each request is read whole and gets what answer says, whatever that is.
+func Answer(answer func(*http.Request) string) func(*Conn) {
 	return func(c *Conn) {
 		for {
-			if _, _, err := c.Request(); err != nil {
-				return
-			}
-			if err := c.Send(answer); err != nil {
+			q, _, err := c.Request()
+			if err != nil || c.Send(answer(q)) != nil {
 				return
 			}
 		}
 	}
 }
+
+// answers gives each request the same answer.
+func answers(answer string) func(*Conn) { return Answer(func(*http.Request) string { return answer }) }
 
 // once is answers for one request; then comes a FIN.
 func once(answer string) func(*Conn) {

@@ -16,11 +16,16 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// get is one request on a connection of its own; it gives up soon.
-func get(t *testing.T, addr string) (int, error) {
+const (
+	patience = 30 * time.Second // for what must come
+	soon     = 300 * time.Millisecond
+)
+
+// get is one request on a connection of its own, given up after limit.
+func get(t *testing.T, addr string, limit time.Duration) (int, error) {
 	t.Helper()
 	client := &http.Client{
-		Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 300 * time.Millisecond,
+		Transport: &http.Transport{DisableKeepAlives: true}, Timeout: limit,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	resp, err := client.Get("http://" + addr + "/")
@@ -48,7 +53,11 @@ func TestFaultsComeAndGo(t *testing.T) {
 		if err := s.Suffer(&f); err != nil {
 			t.Fatal(err)
 		}
-		c, err := net.DialTimeout("tcp", s.Addr(), 100*time.Millisecond)
+		limit := patience
+		if f.Port == Deaf {
+			limit = soon
+		}
+		c, err := net.DialTimeout("tcp", s.Addr(), limit)
 		if err == nil {
 			c.Close()
 		}
@@ -59,13 +68,13 @@ func TestFaultsComeAndGo(t *testing.T) {
 			f.Port == Open && err != nil && !errors.Is(err, unix.ECONNRESET):
 			t.Errorf("%s: connecting says %v", f.Name, err)
 		}
-		if code, err := get(t, s.Addr()); err == nil && code == 200 && f.Hangs && !f.Delivered {
+		if code, err := get(t, s.Addr(), soon); err == nil && code == 200 && f.Hangs && !f.Delivered {
 			t.Errorf("%s: answered at once", f.Name)
 		}
 		if err := s.Heal(); err != nil {
 			t.Fatal(err)
 		}
-		if code, err := get(t, s.Addr()); err != nil || code != 200 {
+		if code, err := get(t, s.Addr(), patience); err != nil || code != 200 {
 			t.Errorf("after %s: %d, %v", f.Name, code, err)
 		}
 	}

@@ -20,45 +20,52 @@ const (
 	Deaf        // no SYN is answered: connections do not come about
 )
 
-// deafPort is a listener whose queue is full: the system drops the SYNs that come.
-type deafPort []int
+// heldPort is a port that does not serve and that nobody else gets meanwhile: a socket that does not listen, to which the
+// system refuses connections, or a listener whose queue is full: the system drops the SYNs that come.
+type heldPort []int
 
 // backlogged connections fill the shortest queue there is; those that find it full wait without harm.
 const backlogged = 4
 
-func holdDeaf(addr string) (deafPort, error) {
+func hold(addr string, as Port) (heldPort, error) {
 	at, err := netip.ParseAddrPort(addr)
 	if err != nil {
 		return nil, err
 	}
 	to := &unix.SockaddrInet4{Addr: at.Addr().As4(), Port: int(at.Port())}
-	var d deafPort
-	listener, err := d.socket()
+	var d heldPort
+	holder, err := d.socket()
 	if err == nil {
-		err = errors.Join(unix.SetsockoptInt(listener, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1), unix.Bind(listener, to))
+		err = errors.Join(unix.SetsockoptInt(holder, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1), unix.Bind(holder, to))
 	}
-	if err == nil {
-		err = unix.Listen(listener, 0)
-	}
-	for range backlogged {
-		if err != nil {
-			break
-		}
-		var c int
-		if c, err = d.socket(); err == nil {
-			if e := unix.Connect(c, to); !errors.Is(e, unix.EINPROGRESS) {
-				err = e
-			}
-		}
+	if err == nil && as == Deaf {
+		err = d.fill(holder, to)
 	}
 	if err != nil {
 		d.release()
-		return nil, fmt.Errorf("hold %s without answering: %w", addr, err)
+		return nil, fmt.Errorf("hold %s without serving: %w", addr, err)
 	}
 	return d, nil
 }
 
-func (d *deafPort) socket() (int, error) {
+// fill lets the holder listen and fills its queue.
+func (d *heldPort) fill(holder int, to unix.Sockaddr) error {
+	if err := unix.Listen(holder, 0); err != nil {
+		return err
+	}
+	for range backlogged {
+		c, err := d.socket()
+		if err != nil {
+			return err
+		}
+		if err := unix.Connect(c, to); err != nil && !errors.Is(err, unix.EINPROGRESS) {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *heldPort) socket() (int, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
 	if err != nil {
 		return 0, err
@@ -69,7 +76,7 @@ func (d *deafPort) socket() (int, error) {
 }
 
 // release lets go of the port.
-func (d deafPort) release() {
+func (d heldPort) release() {
 	for _, fd := range d {
 		unix.Close(fd)
 	}

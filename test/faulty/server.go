@@ -25,7 +25,7 @@ type Server struct {
 	mu       sync.Mutex
 	serve    func(*Conn)      // guarded by mu: for connections that come from now on
 	listener net.Listener     // guarded by mu; nil: the port refuses or is deaf
-	deaf     deafPort         // guarded by mu; nil: it is not
+	held     heldPort         // guarded by mu; nil: it does neither
 	conns    map[*Conn]func() // guarded by mu: open, with what ends them
 	accepted int              // guarded by mu
 }
@@ -65,15 +65,12 @@ func (s *Server) Suffer(f *Fault) error {
 	for _, end := range s.conns {
 		end()
 	}
-	switch f.Port {
-	case Deaf:
-		var err error
-		s.deaf, err = holdDeaf(s.addr)
-		return err
-	case Open:
+	if f.Port == Open {
 		return s.open()
 	}
-	return nil
+	var err error
+	s.held, err = hold(s.addr, f.Port)
+	return err
 }
 
 // Serve lets connections be served like this from now on; those that are there go on.
@@ -119,8 +116,8 @@ func (s *Server) shut() {
 		s.listener.Close()
 		s.listener = nil
 	}
-	s.deaf.release()
-	s.deaf = nil
+	s.held.release()
+	s.held = nil
 }
 
 // open listens, if it does not. The caller holds mu, or is Listen.

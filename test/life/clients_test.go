@@ -12,7 +12,7 @@ func TestLimitsOnClientsHold(t *testing.T) {
 	o := newOrigin(t)
 	port := freePort(t)
 	p := launch(t, nil, "run", "-f", config(t, port, o.addr, ""), "--admin", "127.0.0.1:0", "--max-head", "2Ki",
-		"--max-head-fields", "10", "--head-timeout", "300ms", "--stream-idle-timeout", "500ms", "--idle-timeout", "400ms").serves()
+		"--max-head-fields", "10", "--head-timeout", "1s", "--stream-idle-timeout", "1100ms", "--idle-timeout", "1200ms").serves()
 	addr := address(port)
 	const begin = "GET / HTTP/1.1\r\nHost: a.example\r\n"
 	for name, f := range map[string]struct {
@@ -44,7 +44,7 @@ func TestLimitsOnClientsHold(t *testing.T) {
 		}
 	}
 	_, dump := p.page("/config_dump")
-	for _, s := range []string{`"idle_timeout": "0.400s"`, `"max_request_headers_kb": 2`, `"max_headers_count": 10`} {
+	for _, s := range []string{`"idle_timeout": "1.200s"`, `"max_request_headers_kb": 2`, `"max_headers_count": 10`} {
 		if !strings.Contains(dump, s) {
 			t.Errorf("the dump does not say %s", s)
 		}

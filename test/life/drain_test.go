@@ -5,6 +5,8 @@ package life_test
 import (
 	"net"
 	"net/http"
+	"os"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,19 +15,26 @@ import (
 
 func TestDrainAnswersWhatIsUnderWayAndEndsTheRest(t *testing.T) {
 	m := newMesh(t)
-	idle, busy, upload := dial(t, m.addr), dial(t, m.addr), dial(t, m.addr)
-	idle.get("/")
-	if resp, _ := idle.answer(); resp.Close {
-		t.Error("told to close before the drain")
+	// Every worker has an idle connection: the one with the fewest gets the next.
+	idle := make([]*client, runtime.NumCPU())
+	for i := range idle {
+		idle[i] = dial(t, m.addr)
+		idle[i].get("/")
+		if resp, _ := idle[i].answer(); resp.Close {
+			t.Error("told to close before the drain")
+		}
 	}
+	busy, upload := dial(t, m.addr), dial(t, m.addr)
 	busy.get("/hold")
 	m.origin.arrived(t)
 	upload.send("POST /hold HTTP/1.1\r\nHost: a.example\r\nContent-Length: 10\r\n\r\nhalf ")
 	m.origin.arrived(t)
 	m.running.signal(syscall.SIGTERM)
 	m.running.said("draining")
-	if rest, err := idle.over(); rest != "" || err != nil {
-		t.Errorf("idle connection: %q, %v", rest, err)
+	for _, c := range idle {
+		if rest, err := c.over(); rest != "" || err != nil {
+			t.Errorf("idle connection: %q, %v", rest, err)
+		}
 	}
 	until(t, "new connections are refused", func() bool {
 		c, err := net.Dial("tcp", m.addr)
@@ -72,12 +81,34 @@ func TestDrainTimeoutBoundsTheDrain(t *testing.T) {
 	}
 }
 
+// A reload may hang: the folder may be a network's. The process ends all the same, however often it was told to reload.
+func TestASignalToEndIsHeardBehindReloadsThatHang(t *testing.T) {
+	o := newOrigin(t)
+	file := config(t, freePort(t), o.addr, "")
+	p := launch(t, nil, "run", "-f", file, "--admin", "127.0.0.1:0", "--drain-timeout", "300ms").serves()
+	pipe := file + ".pipe"
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(pipe, file); err != nil { // who reads it waits for a writer
+		t.Fatal(err)
+	}
+	for range 50 {
+		p.signal(syscall.SIGHUP)
+	}
+	p.signal(syscall.SIGTERM)
+	if code := p.exit(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	p.said("drain timeout: a reload does not end")
+}
+
 // A mirror that never answers must not keep a process longer than its drain may take, nor go uncounted.
 func TestCopiesEndWithTheDrain(t *testing.T) {
 	o, silent := newOrigin(t), newOrigin(t)
 	port := freePort(t)
 	p := launch(t, nil, "run", "-f", config(t, port, o.addr, silent.addr), "--admin", "127.0.0.1:0",
-		"--drain-timeout", "2s", "--access-log", "-", "--access-log-copies").serves()
+		"--drain-timeout", "5s", "--access-log", "-", "--access-log-copies").serves()
 	busy, quick := dial(t, address(port)), dial(t, address(port))
 	busy.get("/hold") // keeps production up, so that the copies get the rest
 	o.arrived(t)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/umbra-mesh/umbra/internal/app"
+	"github.com/umbra-mesh/umbra/internal/dataplane/mirror"
 )
 
 // Patience is how long a test waits for what must happen: long, as it only matters when it does not.
@@ -29,8 +30,8 @@ type Umbra struct {
 	file  string
 }
 
-// Options are those of an Umbra with two workers that reads text, has Gateway port 80 at a loopback port and shows its
-// errors in the test's log.
+// Options are those of an Umbra with two workers that reads text, has Gateway port 80 at a loopback port, shows its errors in
+// the test's log and drops no copies for the machine's sake.
 func Options(t testing.TB, text string, port uint16) app.Options {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "mesh.yaml")
@@ -39,7 +40,7 @@ func Options(t testing.TB, text string, port uint16) app.Options {
 		Input: app.Input{
 			Paths: []string{file}, Namespace: "default", Bind: "127.0.0.1", Ports: map[uint32]uint32{80: uint32(port)},
 		},
-		Admin: "127.0.0.1:0", Workers: 2,
+		Admin: "127.0.0.1:0", Workers: 2, LateLoops: true, Mirror: mirror.Limits{ConnectTime: Patience},
 		Logger: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelError})),
 	}
 }
@@ -97,16 +98,19 @@ func FreePort(t testing.TB) uint16 {
 	return 0
 }
 
-// Until asks again and again what gives no event, until it holds.
+// Until asks again and again what gives no event, until it holds. What counts is time that this goroutine saw pass: while
+// the machine stands still nothing can come about.
 func Until(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(Patience)
+	const most = 100 * time.Millisecond // between two looks
 	tick := time.NewTicker(3 * time.Millisecond)
 	defer tick.Stop()
-	for !holds() {
-		if time.Now().After(deadline) {
+	for last, seen := time.Now(), time.Duration(0); !holds(); {
+		now := time.Now()
+		if seen += min(now.Sub(last), most); seen > Patience {
 			t.Fatalf("not after %s: %s", Patience, what)
 		}
+		last = now
 		<-tick.C
 	}
 }

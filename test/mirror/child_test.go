@@ -14,7 +14,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -141,7 +140,7 @@ func (c *child) freeze() {
 
 func (c *child) report() (r report) {
 	c.t.Helper()
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: meshtest.Patience}
 	resp, err := client.Get("http://" + c.reports)
 	if err != nil {
 		c.t.Fatal(err)

@@ -46,13 +46,10 @@ func TestOriginThatClosesIdleConnectionsAtRandom(t *testing.T) {
 		t.Run(fmt.Sprint("reset ", reset), func(t *testing.T) {
 			a, seenA := newFaulty(t)
 			a.Serve(func(c *faulty.Conn) {
-				for rand.IntN(3) > 0 {
+				for last := false; !last; last = rand.IntN(3) == 0 {
 					if _, _, err := c.Request(); err != nil || c.Send(done) != nil {
 						return
 					}
-				}
-				if _, _, err := c.Request(); err != nil || c.Send(done) != nil {
-					return
 				}
 				c.Pause(time.Duration(rand.IntN(300)) * time.Microsecond)
 				if reset {
@@ -105,10 +102,13 @@ func TestOriginThatClosesIdleConnectionsAtRandom(t *testing.T) {
 	}
 }
 
+// attempts is the field that says how often a request was tried.
+const attempts = "X-Envoy-Attempt-Count"
+
 // gate is an origin that reads requests, and answers those that a test lets through.
 type gate struct {
 	*faulty.Server
-	arrived chan string   // X-Envoy-Attempt-Count
+	arrived chan string   // attempts
 	open    chan struct{} // one answer each
 }
 
@@ -116,26 +116,13 @@ func newGate(t *testing.T, first string) *gate {
 	t.Helper()
 	far, _ := newFaulty(t)
 	g := &gate{far, make(chan string, 100), make(chan struct{}, 100)}
-	far.Serve(func(c *faulty.Conn) {
-		for {
-			q, _, err := c.Request()
-			if err != nil {
-				return
-			}
-			attempt := q.Header.Get("X-Envoy-Attempt-Count")
-			if attempt == "1" && first != "" {
-				if c.Send(first) != nil {
-					return
-				}
-				continue
-			}
-			g.arrived <- attempt
-			<-g.open
-			if c.Send(done) != nil {
-				return
-			}
+	held := heldBack(attempts, g.arrived, g.open)
+	far.Serve(faulty.Answer(func(q *http.Request) string {
+		if first != "" && q.Header.Get(attempts) == "1" {
+			return first
 		}
-	})
+		return held(q)
+	}))
 	t.Cleanup(func() { close(g.open) })
 	return g
 }
@@ -149,19 +136,6 @@ func (m *mesh) collect(n int) <-chan int {
 	return codes
 }
 
-func status(t *testing.T, codes <-chan int) int {
-	t.Helper()
-	deadline := time.NewTimer(meshtest.Patience)
-	defer deadline.Stop()
-	select {
-	case code := <-codes:
-		return code
-	case <-deadline.C:
-		t.Fatal("no answer")
-		return 0
-	}
-}
-
 // While one retry is under way the budget of one lets no other begin: who fails then has the failure passed on.
 func TestRetryBudgetBoundsRetriesInFlight(t *testing.T) {
 	a := newGate(t, "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
@@ -171,7 +145,7 @@ func TestRetryBudgetBoundsRetriesInFlight(t *testing.T) {
 	const n = 8
 	codes := m.collect(n)
 	for range n - 1 {
-		if code := status(t, codes); code != 503 {
+		if code := receive(t, codes); code != 503 {
 			t.Errorf("got %d beside a retry", code)
 		}
 	}
@@ -179,7 +153,7 @@ func TestRetryBudgetBoundsRetriesInFlight(t *testing.T) {
 		t.Errorf("attempt %s", attempt)
 	}
 	a.open <- struct{}{}
-	if code := status(t, codes); code != 200 {
+	if code := receive(t, codes); code != 200 {
 		t.Errorf("the retry got %d", code)
 	}
 	if over, retries := m.metric("envoy_cluster_upstream_rq_retry_overflow", cluster("a")),
@@ -193,45 +167,40 @@ func TestRetryBudgetBoundsRetriesInFlight(t *testing.T) {
 
 // A full circuit breaker answers at once, and what it refuses has no copy.
 func TestFullBreakerAnswersAtOnceAndSendsNoCopy(t *testing.T) {
-	for setting, counter := range map[string]string{
-		"http: {http2MaxRequests: 2}": "envoy_cluster_upstream_rq_pending_overflow",
-	} {
-		t.Run(setting, func(t *testing.T) {
-			a := newGate(t, "")
-			b, _ := newFaulty(t)
-			m := newMesh(t, mirrored(a.Addr(), b.Addr())+
-				policyYAML("a", "connectionPool: {"+setting+"}"), mirror.Limits{})
-			held := m.collect(2)
-			receive(t, a.arrived)
-			receive(t, a.arrived)
-			const n = 6
-			refused := m.collect(n)
-			for range n {
-				if code := status(t, refused); code != 503 {
-					t.Errorf("got %d from a full cluster", code)
-				}
-			}
-			if k := m.metric(counter, cluster("a")); k < n {
-				t.Errorf("%v counted for %d refused", k, n)
-			}
-			got := m.ended("b")
-			if got.Delivered != 2 || got.Dropped["refused"] != n || got.Selected != n+2 {
-				t.Errorf("%+v", got)
-			}
-			a.open <- struct{}{}
-			a.open <- struct{}{}
-			for range 2 {
-				if code := status(t, held); code != 200 {
-					t.Errorf("one that was under way got %d", code)
-				}
-			}
-			again := m.collect(1)
-			receive(t, a.arrived)
-			a.open <- struct{}{}
-			if code := status(t, again); code != 200 {
-				t.Errorf("with places free: %d", code)
-			}
-		})
+	const counter = "envoy_cluster_upstream_rq_pending_overflow"
+	a := newGate(t, "")
+	b, _ := newFaulty(t)
+	m := newMesh(t, mirrored(a.Addr(), b.Addr())+
+		policyYAML("a", "connectionPool: {http: {http2MaxRequests: 2}}"), mirror.Limits{})
+	held := m.collect(2)
+	receive(t, a.arrived)
+	receive(t, a.arrived)
+	const n = 6
+	refused := m.collect(n)
+	for range n {
+		if code := receive(t, refused); code != 503 {
+			t.Errorf("got %d from a full cluster", code)
+		}
+	}
+	if k := m.metric(counter, cluster("a")); k < n {
+		t.Errorf("%v counted for %d refused", k, n)
+	}
+	got := m.ended("b")
+	if got.Delivered != 2 || got.Dropped["refused"] != n || got.Selected != n+2 {
+		t.Errorf("%+v", got)
+	}
+	a.open <- struct{}{}
+	a.open <- struct{}{}
+	for range 2 {
+		if code := receive(t, held); code != 200 {
+			t.Errorf("one that was under way got %d", code)
+		}
+	}
+	again := m.collect(1)
+	receive(t, a.arrived)
+	a.open <- struct{}{}
+	if code := receive(t, again); code != 200 {
+		t.Errorf("with places free: %d", code)
 	}
 }
 
@@ -249,7 +218,7 @@ func TestRequestsBeyondMaxConnectionsWaitInLine(t *testing.T) {
 		a.open <- struct{}{}
 	}
 	for range inLine {
-		if code := status(t, codes); code != 200 {
+		if code := receive(t, codes); code != 200 {
 			t.Errorf("one in line got %d", code)
 		}
 	}
@@ -260,7 +229,7 @@ func TestRequestsBeyondMaxConnectionsWaitInLine(t *testing.T) {
 	const n, pending = 20, 6
 	codes = m.collect(n)
 	for range n - pending - workers {
-		if code := status(t, codes); code != 503 {
+		if code := receive(t, codes); code != 503 {
 			t.Errorf("got %d from a line that is full", code)
 		}
 	}
@@ -269,7 +238,7 @@ func TestRequestsBeyondMaxConnectionsWaitInLine(t *testing.T) {
 	}
 	served := 0
 	for range pending + workers {
-		if status(t, codes) == 200 {
+		if receive(t, codes) == 200 {
 			served++
 		}
 	}
@@ -286,21 +255,13 @@ func TestEjectionStopsAtThePanicThreshold(t *testing.T) {
 	var served [3]atomic.Int64
 	for i := range int32(len(served)) {
 		far, _ := newFaulty(t)
-		far.Serve(func(c *faulty.Conn) {
-			for {
-				if _, _, err := c.Request(); err != nil {
-					return
-				}
-				served[i].Add(1)
-				answer := done
-				if i < ill.Load() {
-					answer = "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
-				}
-				if c.Send(answer) != nil {
-					return
-				}
+		far.Serve(faulty.Answer(func(*http.Request) string {
+			served[i].Add(1)
+			if i < ill.Load() {
+				return "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
 			}
-		})
+			return done
+		}))
 		addrs = append(addrs, far.Addr())
 	}
 	b, _ := newFaulty(t)
@@ -361,13 +322,13 @@ func TestEndpointsThatLeaveWithRequestsInFlight(t *testing.T) {
 		other.open <- struct{}{}
 	}
 	for range n {
-		if code := status(t, later); code != 200 {
+		if code := receive(t, later); code != 200 {
 			t.Errorf("after the change: %d", code)
 		}
 		a.open <- struct{}{}
 	}
 	for range n {
-		if code := status(t, inFlight); code != 200 {
+		if code := receive(t, inFlight); code != 200 {
 			t.Errorf("one that was under way got %d", code)
 		}
 	}

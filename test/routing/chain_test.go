@@ -32,7 +32,7 @@ const (
 
 func TestEveryRequestIsAnsweredAsTheRulesRead(t *testing.T) {
 	dir := t.TempDir()
-	g := &generator{Rand: rand.New(rand.NewPCG(11, 22)), ports: [2]int{freePort(t), freePort(t)}}
+	g := &generator{Rand: rand.New(rand.NewPCG(11, 22)), ports: freePorts(t)}
 	write(t, filepath.Join(dir, "upstreams.yaml"), serveUpstreams(t))
 	p := proxy{labels: map[string]string{"app": "edge"}, namespace: "default"}
 
@@ -67,15 +67,6 @@ func TestEveryRequestIsAnsweredAsTheRulesRead(t *testing.T) {
 			t.Errorf("no request was answered %d: the generator has lost its reach", status)
 		}
 	}
-}
-
-func freePort(t *testing.T) int {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 func write(t *testing.T, path, text string) {

@@ -15,6 +15,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/umbra-mesh/umbra/internal/app"
+	"github.com/umbra-mesh/umbra/test/meshtest"
 )
 
 // TestScenarios runs testdata/*.txtar: YAML as a user writes it, requests over real connections, and what the client and
@@ -67,8 +68,14 @@ type step struct {
 	line  string
 }
 
+// freePorts are two that no upstream of a test gets.
+func freePorts(t *testing.T) [2]int {
+	t.Helper()
+	return [2]int{int(meshtest.FreePort(t)), int(meshtest.FreePort(t))}
+}
+
 func newScenario(t *testing.T, a *txtar.Archive) *scenario {
-	s := &scenario{t: t, ports: [2]int{freePort(t), freePort(t)}, upstreams: map[string]*upstream{}}
+	s := &scenario{t: t, ports: freePorts(t), upstreams: map[string]*upstream{}}
 	parts := map[string]string{}
 	for _, f := range a.Files {
 		parts[f.Name] = string(f.Data)
@@ -101,7 +108,7 @@ func newScenario(t *testing.T, a *txtar.Archive) *scenario {
 		Paths: []string{dir}, Namespace: "default", Bind: "127.0.0.1", Ports: map[uint32]uint32{80: uint32(s.ports[0])},
 	}
 	flags(t, parts["flags"], &in, s.ports[1])
-	running, err := app.New(app.Options{Input: in, Workers: 1})
+	running, err := app.New(app.Options{Input: in, Workers: 1, LateLoops: true})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, config)
 	}

@@ -68,11 +68,11 @@ func collect(t *testing.T) (url string, spans <-chan *tracepb.Span) {
 // traced serves a and its mirror m, with traces.
 func traced(t *testing.T, options app.TraceOptions) (ports [2]int, a, m *upstream) {
 	a, m = newUpstream(t, "a", nil), newUpstream(t, "m", nil)
-	ports[0] = freePort(t)
+	ports = freePorts(t)
 	yaml := os.Expand(mesh("a m")+mirrored, func(key string) string {
 		return strconv.Itoa(map[string]*upstream{"PORT_a": a, "PORT_m": m}[key].port)
 	})
-	running, err := app.New(app.Options{Workers: 1, Trace: options, Input: app.Input{
+	running, err := app.New(app.Options{Workers: 1, LateLoops: true, Trace: options, Input: app.Input{
 		Paths: []string{"-"}, Stdin: strings.NewReader(yaml), Bind: "127.0.0.1", Namespace: "default",
 		Ports: map[uint32]uint32{80: uint32(ports[0])},
 	}})

@@ -195,11 +195,12 @@ func TestAReloadGivesWhatAFreshProcessWould(t *testing.T) {
 	}
 }
 
-// freePorts are out of the range of which connections take theirs, so that they are free again after each use.
+// freePorts are out of the ranges of which connections and other tests take theirs, so that they are free again after each
+// use.
 func freePorts(t *testing.T, n int) []string {
 	t.Helper()
 	var ports []string
-	for port := 20_000; port < 30_000 && len(ports) < n; port++ {
+	for port := 32_000; port < 32_700 && len(ports) < n; port++ {
 		if l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port)); err == nil {
 			l.Close()
 			ports = append(ports, fmt.Sprint(port))

@@ -19,7 +19,7 @@ import (
 )
 
 // patience is how long a peer may take for what it has to do.
-const patience = 5 * time.Second
+const patience = 20 * time.Second
 
 // Got is one request as the origin got it.
 type Got struct {

@@ -173,6 +173,8 @@ func (c *Case) judge(r *Result) {
 	case len(r.Statuses) == 0:
 		if len(c.Refuse) == 0 {
 			fault("no answer")
+		} else if !r.Closed {
+			fault("neither an answer nor the end of the connection")
 		}
 		if len(whole) > 0 && !c.Pass {
 			fault("the origin got it")
@@ -180,6 +182,8 @@ func (c *Case) judge(r *Result) {
 	default:
 		if !c.Pass {
 			fault("answered %d", last)
+		} else if len(whole) == 0 {
+			fault("answered %d, and the origin got nothing", last)
 		}
 		if len(r.Statuses) < c.Requests && !r.Closed {
 			fault("%d answers to %d requests", len(r.Statuses), c.Requests)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/umbra-mesh/umbra/internal/app"
 	"github.com/umbra-mesh/umbra/internal/controlplane/compile"
+	"github.com/umbra-mesh/umbra/test/meshtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -76,21 +78,16 @@ type running struct {
 // start is serve with settings that change makes.
 func start(t *testing.T, o, m *Origin, paths compile.PathNormalization, change func(*app.Options)) running {
 	t.Helper()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := free.Addr().(*net.TCPAddr)
-	free.Close()
+	served := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), meshtest.FreePort(t))
 	yaml := fmt.Sprintf(resources, port(t, o))
 	if m != nil {
 		yaml += fmt.Sprintf(mirrored, port(t, m))
 	} else {
 		yaml = strings.Replace(yaml, "    mirror: {host: m.test}\n", "", 1)
 	}
-	opts := app.Options{Workers: 1, Input: app.Input{
+	opts := app.Options{Workers: 1, LateLoops: true, Input: app.Input{
 		Paths: []string{"-"}, Stdin: strings.NewReader(yaml), Bind: "127.0.0.1",
-		Ports: map[uint32]uint32{80: uint32(served.Port)}, PathNormalization: paths,
+		Ports: map[uint32]uint32{80: uint32(served.Port())}, PathNormalization: paths,
 	}}
 	change(&opts)
 	a, err := app.New(opts)
