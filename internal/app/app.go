@@ -75,6 +75,7 @@ type App struct {
 	draining  atomic.Bool
 	running   sync.WaitGroup
 	stop      context.CancelFunc
+	ending    <-chan struct{} // stop was called
 
 	reloads sync.Mutex // one reload at a time
 	mu      sync.Mutex
@@ -117,7 +118,7 @@ func New(opts Options) (*App, error) {
 		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	a.stop = cancel
+	a.stop, a.ending = cancel, ctx.Done()
 	for i := range opts.Workers {
 		w, err := loop.New(loop.Config{
 			Index: i, Logger: opts.Logger, Publish: func() { a.registry.Publish(i) },
@@ -259,6 +260,9 @@ func (a *App) reload(asked time.Time) {
 	if err != nil {
 		a.opts.Logger.Error("configuration could not be read; everything stays as it is", "error", err)
 		a.countRejected()
+		return
+	}
+	if a.draining.Load() { // while this was read
 		return
 	}
 	a.report(problems)

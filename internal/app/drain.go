@@ -2,7 +2,10 @@
 
 package app
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // This file is how the process ends.
 
@@ -17,11 +20,7 @@ func (a *App) Drain() {
 	deadline := time.NewTimer(a.opts.DrainTimeout)
 	defer deadline.Stop()
 	a.builder.Hurry()
-	if !a.endReloads(deadline.C) {
-		a.opts.Logger.Warn("drain timeout: a reload does not end; what there is is cut", "after", a.opts.DrainTimeout)
-		return
-	}
-	defer a.reloads.Unlock()
+	defer a.endReloads(a.opts.DrainTimeout / reloadShare)()
 	a.listeners.stop()
 	quiet := make(chan struct{}, len(a.workers))
 	left := a.opts.DrainTimeout - time.Since(began)
@@ -50,20 +49,38 @@ func (a *App) Drain() {
 	a.opts.Logger.Info("drained", "after", time.Since(began).Round(time.Millisecond))
 }
 
-// endReloads takes the lock of reloads: one under way ends first, for it must not open what a drain closes. It may read
-// from what does not answer: false when that took too long.
-func (a *App) endReloads(late <-chan time.Time) bool {
-	locked := make(chan struct{})
+// reloadShare is the part of a drain that a reload under way gets to end.
+const reloadShare = 5
+
+// endReloads takes the lock of reloads until what it returns is called: one under way ends first, for it must not open
+// what a drain closes. It may read from what does not answer: then it is not waited for, and opens nothing when it goes
+// on.
+func (a *App) endReloads(limit time.Duration) (over func()) {
+	late, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	over, ok := a.lockReloads(late.Done())
+	if !ok {
+		a.opts.Logger.Warn("a reload does not end; the drain goes on without it", "after", limit)
+	}
+	return over
+}
+
+// lockReloads takes the lock of reloads until unlock is called, and reports whether it had it before late was closed;
+// if not, it has it later.
+func (a *App) lockReloads(late <-chan struct{}) (unlock func(), ok bool) {
+	locked, over := make(chan struct{}), make(chan struct{})
 	go func() {
 		a.reloads.Lock()
+		defer a.reloads.Unlock()
 		close(locked)
+		<-over
 	}()
 	select {
 	case <-locked:
-		return true
+		ok = true
 	case <-late:
-		return false
 	}
+	return func() { close(over) }, ok
 }
 
 func (a *App) connections() (n int) {

@@ -3,6 +3,7 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -41,8 +42,10 @@ type listeners struct {
 	mu   sync.Mutex
 	past [len(acceptStats)]uint64 // what closed sockets counted
 	open map[string]*open         // by listener name
-	fade map[*open]struct{}       // those that were replaced and end their handshakes
+	fade map[*open]struct{}       // those that were replaced, and end their handshakes from the next Settle on
+	left map[*open]*open          // of these, those that serve as before until then, and what is in their place
 	live bool                     // connections are accepted
+	over bool                     // stop was called
 	from *takeover.Heritage       // where sockets come from; nil: all are opened here
 	wg   sync.WaitGroup
 }
@@ -50,7 +53,7 @@ type listeners struct {
 func newListeners(s *proxy.Server, workers []*loop.Worker, opts *Options) *listeners {
 	return &listeners{
 		server: s, workers: workers, ports: opts.Ports, logger: opts.Logger, limits: opts.Limits,
-		open: map[string]*open{}, fade: map[*open]struct{}{},
+		open: map[string]*open{}, fade: map[*open]struct{}{}, left: map[*open]*open{},
 		drain: opts.DrainTimeout, ending: make(chan struct{}),
 	}
 }
@@ -110,6 +113,9 @@ func (l *listeners) Set(cfg proxy.ListenerConfig) error { return l.Replace(cfg, 
 func (l *listeners) Replace(cfg proxy.ListenerConfig, others []string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.over {
+		return errors.New("the process ends")
+	}
 	gone := map[string]*open{}
 	for _, name := range slices.Concat(others, []string{cfg.Name}) {
 		if o := l.open[name]; o != nil {
@@ -123,11 +129,21 @@ func (l *listeners) Replace(cfg proxy.ListenerConfig, others []string) error {
 	for name, old := range gone {
 		delete(l.open, name)
 		if old != o {
-			l.replace(old, o)
+			l.fade[old], l.left[old] = struct{}{}, o
 		}
 	}
 	l.open[cfg.Name] = o
 	return nil
+}
+
+// Settle implements build.Listeners. Several may have come in the place of one, which listens until all are there.
+func (l *listeners) Settle() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for old, o := range l.left {
+		delete(l.left, old)
+		l.replace(old, o)
+	}
 }
 
 // begin accepts connections, on all sockets that are open and those that follow. What comes before waits in the queues.
@@ -260,6 +276,7 @@ func socketName(addr netip.AddrPort) string { return "traffic " + addr.String() 
 // stop takes what is in the accept queues and closes all sockets.
 func (l *listeners) stop() {
 	l.mu.Lock()
+	l.over = true
 	for o := range l.fade {
 		o.socket.Close()
 	}

@@ -70,8 +70,12 @@ func (a *App) succeed(from *takeover.Heritage) (err error) {
 
 // handOver passes the sockets on to a process that asks for them, and reports whether it has them now.
 func (a *App) handOver(v *takeover.Visitor) bool {
-	a.reloads.Lock() // what is offered stays as it is
-	defer a.reloads.Unlock()
+	unlock, ok := a.lockReloads(a.ending) // what is offered stays as it is
+	defer unlock()
+	if !ok {
+		v.Refuse("it ends while a reload is under way")
+		return false
+	}
 	if a.draining.Load() {
 		v.Refuse("it is draining")
 		return false

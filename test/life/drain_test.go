@@ -100,7 +100,7 @@ func TestASignalToEndIsHeardBehindReloadsThatHang(t *testing.T) {
 	if code := p.exit(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	p.said("drain timeout: a reload does not end")
+	p.said("a reload does not end")
 }
 
 // A mirror that never answers must not keep a process longer than its drain may take, nor go uncounted.

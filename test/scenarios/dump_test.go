@@ -228,6 +228,9 @@ func (d *dataPlane) Set(cfg dataplane.ListenerConfig) error {
 	return nil
 }
 
+// Settle implements build.Listeners.
+func (d *dataPlane) Settle() {}
+
 // Replace implements build.Listeners.
 func (d *dataPlane) Replace(_ dataplane.ListenerConfig, others []string) error {
 	return fmt.Errorf("listeners %v are in the way", others)

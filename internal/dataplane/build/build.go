@@ -51,10 +51,11 @@ type Mirrors interface {
 
 // Listeners is where requests come from. Set adds a listener or changes its settings; if it fails, what was there under
 // that name stays. Replace is Set for one whose address others are in the way of: they go when it is there, and stay if
-// it fails.
+// it fails. What was replaced, by Set at another address too, serves until Settle.
 type Listeners interface {
 	Set(proxy.ListenerConfig) error
 	Replace(c proxy.ListenerConfig, others []string) error
+	Settle()
 	Remove(name string)
 }
 
@@ -128,7 +129,6 @@ func (b *Builder) ApplyLate(r *xds.Resources, late time.Duration) []xds.Nack {
 	patience := max(firstAnswer-time.Since(asked), leastPatience)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.looked = false
 	b.updates++
 	u := update{number: b.updates, version: r.Version, at: b.deps.Now()}
 
@@ -144,7 +144,11 @@ func (b *Builder) ApplyLate(r *xds.Resources, late time.Duration) []xds.Nack {
 		})(old, e)
 	})
 
-	if !u.refused("Listener") {
+	b.deps.Listeners.Settle()
+
+	if u.refused("Listener") {
+		b.follow(&u, last)
+	} else {
 		b.removeAbsent(&u, last)
 	}
 	b.fillNames()
@@ -180,6 +184,7 @@ func (b *Builder) await(limit time.Duration) {
 		defer close(over)
 		b.deps.Clusters.Await(limit)
 	}()
+	b.looked = false // what changes last is looked up after this, and awaited by the next set
 	b.mu.Unlock()
 	defer b.mu.Lock()
 	select {
@@ -217,6 +222,7 @@ func (b *Builder) removeAbsent(u *update, last deferred) {
 	})
 	defer b.dropSlots()
 	if u.refused("RouteConfiguration") {
+		b.follow(u, last)
 		return
 	}
 	if len(absent(u, b.clusters))+len(last.endpoints) > 0 {
@@ -228,6 +234,9 @@ func (b *Builder) removeAbsent(u *update, last deferred) {
 		b.discount(&e.counted)
 		b.names.stale = true
 	})
+	if u.refused("Cluster") {
+		return // its last version may have endpoints that the refused one has not
+	}
 	removeAbsent(u, b.endpoints, func(name string, _ *entry[*endpointv3.ClusterLoadAssignment]) {
 		b.deps.Clusters.SetEndpoints(name, nil)
 	})

@@ -132,6 +132,8 @@ func (f farListeners) Replace(c proxy.ListenerConfig, others []string) error {
 	return err
 }
 
+func (f farListeners) Settle() {}
+
 func (f farListeners) open(c proxy.ListenerConfig, others []string) error {
 	if f.listening != nil {
 		f.listening(c)

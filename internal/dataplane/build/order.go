@@ -21,6 +21,28 @@ type deferred struct {
 	endpoints []*endpointv3.ClusterLoadAssignment
 }
 
+// follow puts in force what was to change last in a set that is refused in part: routes that stay may lead there, for
+// as long as it is refused, and hosts come and go meanwhile. Only what would have no hosts left stays as it was.
+func (b *Builder) follow(u *update, last deferred) {
+	last.endpoints = slices.DeleteFunc(last.endpoints, func(e *endpointv3.ClusterLoadAssignment) bool {
+		return !hasHosts(e)
+	})
+	last.clusters = slices.DeleteFunc(last.clusters, func(c *clusterv3.Cluster) bool {
+		switch c.GetType() {
+		case clusterv3.Cluster_EDS, clusterv3.Cluster_ORIGINAL_DST:
+			return false
+		}
+		return !hasHosts(c.GetLoadAssignment())
+	})
+	b.setDestinations(u, last.clusters, last.endpoints)
+}
+
+func hasHosts(a *endpointv3.ClusterLoadAssignment) bool {
+	return slices.ContainsFunc(a.GetEndpoints(), func(l *endpointv3.LocalityLbEndpoints) bool {
+		return len(l.GetLbEndpoints()) > 0
+	})
+}
+
 // inOrder divides a set into what changes at once and what changes last. It costs nothing unless something in force
 // changes, and then one look at each route of the set.
 func (b *Builder) inOrder(r *xds.Resources) (clusters []*clusterv3.Cluster,

@@ -30,10 +30,14 @@ func Replace(addr netip.AddrPort, others []*Listener) (*Listener, error) {
 		return nil, fmt.Errorf("listen on %v: %w", addr, err)
 	}
 	l, err := open(addr, true)
-	if err == nil {
-		err = shareAll([]*Listener{l}, false)
+	if err != nil {
+		return nil, err
 	}
-	return l, err
+	if err := shareAll([]*Listener{l}, false); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("listen on %v: %w", addr, err)
+	}
+	return l, nil
 }
 
 func shareAll(all []*Listener, on bool) (err error) {

@@ -307,6 +307,9 @@ func (c *Conn) Remote() netip.AddrPort { return c.remote }
 // RemoteClosed reports whether the peer's FIN or RST has arrived, told to the owner or not.
 func (c *Conn) RemoteClosed() bool { return c.is(peerEnded | isDead) }
 
+// Unread reports whether something came of the peer, bytes or its end, that the owner has not been told of.
+func (c *Conn) Unread() bool { return c.is(unread) }
+
 // Closed reports whether the connection is over, or only flushes for CloseFlushed.
 func (c *Conn) Closed() bool { return c.is(isDead | closing) }
 

@@ -188,7 +188,8 @@ func TestCopiesInFlightAndInLineAreBounded(t *testing.T) {
 				t.Errorf("%+v", got)
 			}
 			got := r.copiesEnded("b")
-			if got.Dropped["timeout"] != bound.places+bound.line {
+			// One that has its place just before its time is over may not have a connection by then.
+			if late := got.Dropped["timeout"]; late < bound.places || late+got.Dropped["connect"] != bound.places+bound.line {
 				t.Errorf("%+v", got)
 			}
 		})

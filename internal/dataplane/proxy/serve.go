@@ -203,10 +203,15 @@ func (s *Stream) pickHost() *upstream.Host {
 			c.HostAttempts = max(r.HostAttempts, 1)
 		}
 	}
-	if s.cluster.Config().Discovery == upstream.OriginalDst { // by now
+	if s.cluster.Redirects() { // by now
 		c.Original = s.d.originalDst()
 	}
-	return s.cluster.Pick(s.wk.w, c)
+	h := s.cluster.Pick(s.wk.w, c)
+	if h == nil && !c.Original.IsValid() && s.cluster.Redirects() { // since a moment ago
+		c.Original = s.d.originalDst()
+		h = s.cluster.Pick(s.wk.w, c)
+	}
+	return h
 }
 
 // Connected implements upstream.Exchange.

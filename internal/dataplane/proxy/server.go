@@ -217,15 +217,15 @@ func (wk *Worker) drain(grace, within time.Duration, done func()) {
 }
 
 // closeIdle closes the connections of a listener (nil: of all) that carry no request; those that never did have a
-// moment for one that may be on its way.
+// moment for one that may be on its way, and those of which something came have it read first.
 func (wk *Worker) closeIdle(l *Listener) {
 	for d := wk.conns; d != nil; {
 		next := d.next
 		switch {
 		case l != nil && d.listener != l, d.stream != nil && !d.blank(), len(d.rest) > 0:
-		case d.used:
+		case d.used && !d.io.Unread():
 			d.hangUp()
-		default:
+		default: // a request may be here
 			d.idleSince = wk.w.Now()
 			d.look()
 		}

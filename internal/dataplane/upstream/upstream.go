@@ -85,9 +85,6 @@ func (d *Directory) Set(cfg Config) {
 		c = newCluster(cfg.Name, d, d.registry.Set(clusterStats, cfg.Name), now)
 	}
 	old := c.cfg.Swap(&cfg)
-	if old != nil && old.Discovery == OriginalDst && cfg.Discovery != OriginalDst {
-		d.forget(c)
-	}
 	if old != nil {
 		d.leave(c, old)
 	}
@@ -98,7 +95,7 @@ func (d *Directory) Set(cfg Config) {
 		c.endpoints = svc.endpoints
 	}
 	d.watchNames(c, &cfg)
-	c.awaits = len(c.members) > 0
+	c.awaits = len(c.members) > 0 || c.Redirects()
 	c.sweep = time.Time{}
 	if cfg.Outlier == nil {
 		d.pardon(c)
@@ -169,7 +166,7 @@ func (d *Directory) Remove(name string) {
 	d.retire(c.Hosts())
 	cfg := c.cfg.Load()
 	d.leave(c, cfg)
-	if cfg.Discovery == OriginalDst {
+	if c.Redirects() {
 		d.forget(c)
 	}
 	c.stats.Release()
@@ -234,9 +231,19 @@ func (d *Directory) update(c *Cluster, now time.Time) {
 	d.retire(gone)
 }
 
+// Redirects reports whether picks go by Choice.Original. An OriginalDst cluster that turned to names does so until they
+// are known.
+func (c *Cluster) Redirects() bool { return c.sets[loop.Production].Load().policy == ClusterProvided }
+
 // rebuild makes what picks go by anew. The caller holds mu.
 func (d *Directory) rebuild(c *Cluster, now time.Time) {
 	cfg := c.cfg.Load()
+	if c.Redirects() && cfg.Discovery != OriginalDst {
+		if c.awaits { // its hosts are where clients were going, until names are known
+			return
+		}
+		defer d.forget(c)
+	}
 	set := newHostSet(cfg, c.members, loop.Production, now)
 	c.sets[loop.Production].Store(set)
 	if c.ejected != [2]int{} {
