@@ -196,8 +196,12 @@ func (s *scenario) send(st step) {
 	}
 }
 
-// until asks again and again, a hundredth of a second apart.
+// until asks again and again, a hundredth of a second apart, until it is answered so, or so many times in a row.
 func (s *scenario) until(st step) {
+	want, row := 1, 0
+	if len(st.words) == 5 {
+		want, _ = strconv.Atoi(strings.TrimPrefix(st.words[4], "x"))
+	}
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	end := time.After(deadline)
@@ -209,7 +213,10 @@ func (s *scenario) until(st step) {
 			have, _ := r.get(name)
 			holds = holds && have == value
 		}
-		if holds {
+		if row++; !holds {
+			row = 0
+		}
+		if row == want {
 			break
 		}
 		select {
